@@ -5,7 +5,7 @@
 // linker cannot fold an AVX-512 copy into the baseline (tests/check_isa_symbols.py proves it). Never name default_arch in
 // a kernel, never define a function there that is neither a template on Arch nor MOELLE_INLINE.
 #pragma once
-#include <xsimd/xsimd.hpp>
+#include <moelle/cpu/xsimd.hpp>
 
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define MOELLE_ISA avx512_bf16

@@ -1,0 +1,81 @@
+// moelle/activation/lanes_simd.hpp -- vectors of one instruction set over arrays of any length.
+//
+// The last, partial vector goes through a padded copy and the same arithmetic, so an element's bits never depend on where
+// in the array it stands.
+#pragma once
+#include <cstdint>
+
+#include <moelle/core/config.hpp>
+#include <moelle/cpu/xsimd.hpp>
+
+namespace moelle::simd {
+
+template <class Arch, class T>
+inline constexpr std::int64_t kLanes = static_cast<std::int64_t>(xsimd::batch<T, Arch>::size);
+
+// p[0, n) in the first lanes, `rest` in the others; n < kLanes.
+template <class Arch, class T>
+MOELLE_INLINE xsimd::batch<T, Arch> load_part(const T* p, std::int64_t n, T rest) {
+  T lanes[kLanes<Arch, T>];
+  for (std::int64_t i = 0; i < kLanes<Arch, T>; ++i) lanes[i] = rest;
+  for (std::int64_t i = 0; i < n; ++i) lanes[i] = p[i];
+  return xsimd::batch<T, Arch>::load_unaligned(lanes);
+}
+
+template <class Arch, class T>
+MOELLE_INLINE void store_part(const xsimd::batch<T, Arch>& v, T* p, std::int64_t n) {
+  T lanes[kLanes<Arch, T>];
+  v.store_unaligned(lanes);
+  for (std::int64_t i = 0; i < n; ++i) p[i] = lanes[i];
+}
+
+// y[i] = f(x[i]...) over [0, n), f on vectors.
+template <class Arch, class T, class F, class... In>
+MOELLE_INLINE void map(std::int64_t n, T* y, F f, const In*... x) {
+  constexpr std::int64_t N = kLanes<Arch, T>;
+  using B = xsimd::batch<T, Arch>;
+  std::int64_t i = 0;
+  for (; i + N <= n; i += N) f(B::load_unaligned(x + i)...).store_unaligned(y + i);
+  if (i < n) store_part<Arch, T>(f(load_part<Arch, T>(x + i, n - i, T(0))...), y + i, n - i);
+}
+
+// term(acc, x[i]...) over [0, n), acc a vector; four accumulators, so that additions overlap. `rest` pads the last vector
+// and must leave acc unchanged. Returned: (a0 + a1) + (a2 + a3) by `join`, lane by lane.
+template <class Arch, class T, class F, class J, class... In>
+MOELLE_INLINE xsimd::batch<T, Arch> fold(std::int64_t n, T start, T rest, F term, J join, const In*... x) {
+  constexpr std::int64_t N = kLanes<Arch, T>;
+  using B = xsimd::batch<T, Arch>;
+  B a0(start), a1(start), a2(start), a3(start);
+  std::int64_t i = 0;
+  for (; i + 4 * N <= n; i += 4 * N) {
+    a0 = term(a0, B::load_unaligned(x + i)...);
+    a1 = term(a1, B::load_unaligned(x + i + N)...);
+    a2 = term(a2, B::load_unaligned(x + i + 2 * N)...);
+    a3 = term(a3, B::load_unaligned(x + i + 3 * N)...);
+  }
+  for (; i + N <= n; i += N) a0 = term(a0, B::load_unaligned(x + i)...);
+  if (i < n) a1 = term(a1, load_part<Arch, T>(x + i, n - i, rest)...);
+  return join(join(a0, a1), join(a2, a3));
+}
+
+// Sum of the lanes: halves are added until one lane is left (xsimd's own horizontal sums differ between versions).
+template <class Arch, class T>
+MOELLE_INLINE T sum_lanes(const xsimd::batch<T, Arch>& v) {
+  T lanes[kLanes<Arch, T>];
+  v.store_unaligned(lanes);
+  for (std::int64_t w = kLanes<Arch, T> / 2; w >= 1; w /= 2)
+    for (std::int64_t i = 0; i < w; ++i) lanes[i] += lanes[i + w];
+  return lanes[0];
+}
+
+// Largest lane; NaN lanes are passed over.
+template <class Arch, class T>
+MOELLE_INLINE T max_lanes(const xsimd::batch<T, Arch>& v) {
+  T lanes[kLanes<Arch, T>];
+  v.store_unaligned(lanes);
+  T best = lanes[0];
+  for (std::int64_t i = 1; i < kLanes<Arch, T>; ++i) best = lanes[i] > best || best != best ? lanes[i] : best;
+  return best;
+}
+
+}  // namespace moelle::simd

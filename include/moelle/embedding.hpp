@@ -1,0 +1,3 @@
+// moelle/embedding.hpp -- everything of this domain that users call.
+#pragma once
+#include <moelle/embedding/embedding_op.hpp>  // embedding

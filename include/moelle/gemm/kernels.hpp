@@ -1,0 +1,60 @@
+// moelle/gemm/kernels.hpp -- the table of the product's kernels for one instruction set.
+//
+// A product of blocks is: pack_a, pack_b, then block. Packed operands of one K block (k <= kBlockK):
+//   A: [m][kPackedRow<T>], row-major: a constant row stride makes all rows of a register tile one base address plus constants,
+//      and the odd number of cache lines keeps them in different cache sets;
+//   B: panels of nr columns, [ceil(n / nr)][k][nr], the last panel filled up with zeros.
+// Attention and other one-tile users may call these directly, with scratch of packed_a_size() and packed_b_size() elements.
+#pragma once
+#include <cstdint>
+
+#include <moelle/core/config.hpp>
+#include <moelle/gemm/gemm.hpp>
+
+namespace moelle::gemm {
+
+template <class T>
+struct Kernels {
+  std::int64_t mr, nr;  // rows and columns of the register tile
+  void (*pack_a)(Matrix<T> a, std::int64_t m, std::int64_t k, T* out);
+  void (*pack_b)(Matrix<T> b, std::int64_t k, std::int64_t n, T* out);
+  // C[m, n] = (accumulate ? C : 0) + A B for packed operands of one K block.
+  void (*block)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T* c, std::int64_t ldc, bool accumulate);
+};
+
+template <class T>
+constexpr std::int64_t packed_a_size(std::int64_t m) {
+  return m * kPackedRow<T>;
+}
+template <class T>
+std::int64_t packed_b_size(const Kernels<T>& kernels, std::int64_t k, std::int64_t n) {
+  return (n + kernels.nr - 1) / kernels.nr * kernels.nr * k;
+}
+
+#if defined(MOELLE_COMPILED_KERNELS)
+template <class T>
+const Kernels<T>& kernels();  // picked among the compiled tables
+template <>
+const Kernels<float>& kernels<float>();
+template <>
+const Kernels<double>& kernels<double>();
+#endif
+
+}  // namespace moelle::gemm
+
+#if !defined(MOELLE_COMPILED_KERNELS)
+#include <moelle/cpu/isa.hpp>
+
+namespace moelle::gemm {
+template <class Arch, class T>
+constexpr Kernels<T> make_kernels();  // kernels_simd.hpp, which includes this file
+
+template <class T>
+const Kernels<T>& kernels() {
+  static constexpr Kernels<T> table = make_kernels<cpu::Arch, T>();
+  return table;
+}
+}  // namespace moelle::gemm
+
+#include <moelle/gemm/kernels_simd.hpp>
+#endif

@@ -1,0 +1,3 @@
+// moelle/text.hpp -- tokenisers.
+#pragma once
+#include <moelle/text/bytes.hpp>
