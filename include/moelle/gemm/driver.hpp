@@ -1,9 +1,4 @@
-// moelle/gemm/driver.hpp -- cuts a list of products into tasks and runs them.
-//
-// Dense, batched and grouped products are one list of problems. A problem with few rows is cut into tiles of columns, and each
-// task packs the part of B that it needs. A problem with many rows has B packed once, by all threads, and is cut into tiles of
-// rows and columns that read it. Packed B is limited to kSharedBytes: larger work is done in rounds. How work is cut never changes
-// a result (gemm.hpp states the order of summation), so it may depend on the number of threads.
+// moelle/gemm/driver.hpp -- runs a list of products: packs, multiplies tile by tile.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -12,17 +7,10 @@
 #include <moelle/core/parallel.hpp>
 #include <moelle/gemm/gemm.hpp>
 #include <moelle/gemm/kernels.hpp>
+#include <moelle/gemm/plan.hpp>
 #include <moelle/gemm/workspace.hpp>
 
 namespace moelle::gemm {
-
-template <class T>
-struct Problem {
-  const T* a;
-  const T* b;
-  T* c;
-  std::int64_t m, n, k;
-};
 
 // What the problems of a list have in common.
 template <class T>
@@ -35,102 +23,81 @@ struct Layout {
 
 namespace detail {
 
-inline constexpr std::int64_t kTileRows = 168;     // packed A of a task: at most 183 KB, half of a small L2 cache
-inline constexpr std::int64_t kTileCols = 512;     // columns of a task that reads shared B
-inline constexpr std::int64_t kOwnCols = 256;      // columns of a task that packs B itself: 256 KB
-inline constexpr std::int64_t kPackPanels = 8;     // panels of B packed by one task
-inline constexpr std::int64_t kBlockAll = 32 * kBlockK;               // K of one round
+inline constexpr std::int64_t kPackPanels = 8;                        // panels of B packed by one task
+inline constexpr std::int64_t kRoundK = 32 * kBlockK;                 // K of one round
 inline constexpr std::int64_t kSharedBytes = std::int64_t{16} << 20;  // packed B of one round: stays in a last-level cache
-inline constexpr double kSerialFlops = 4e5;        // a few microseconds: less than waking another thread
+inline constexpr std::int64_t kPackedABytes = std::int64_t{256} << 10;  // packed A of a task, several K blocks if the rows are few
+inline constexpr std::int64_t kSerialPack = 1 << 15;                  // elements of B that one thread packs sooner than two
 
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-// Columns [n0, n1) and terms [k0, k1) of one problem, cut into row_tiles x col_tiles tasks.
+// Columns [n0, n1) and terms [k0, k1) of one problem.
 struct Chunk {
-  std::int64_t problem, n0, n1, k0, k1;
-  std::int64_t row_tiles, col_tiles;
-  std::int64_t packed;      // where its B lies in the shared buffer; -1: each task packs its own
-  std::int64_t first_task, first_pack;
-  double work;              // of one task
+  std::int64_t problem = 0, n0 = 0, n1 = 0, k0 = 0, k1 = 0;
+  Tiling tiles{};
+  std::int64_t packed = 0;  // where its B lies in the shared buffer
+  std::int64_t first_task = 0, first_pack = 0;
+  double task_work = 0;
 };
 
 template <class T>
 class Driver {
  public:
   Driver(const std::vector<Problem<T>>& problems, const Layout<T>& layout, const Kernels<T>& table = kernels<T>())
-      : problems_(problems), layout_(layout), kernels_(table) {}
+      : problems_(problems), layout_(layout), kernels_(table), plan_(problems, layout.serial ? 1 : num_threads(), table.mr, table.nr) {}
 
   void run() {
-    double flops = 0;
-    std::int64_t tiles = 0;
-    for (const auto& p : problems_) {
-      flops += 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(std::max<std::int64_t>(p.k, 1));
-      tiles += p.m * p.n == 0 ? 0 : ceil_div(p.m, kTileRows) * ceil_div(p.n, p.m <= kTileRows ? kOwnCols : kTileCols);
-    }
-    if (tiles == 0) return;
-    const int threads = layout_.serial || flops < kSerialFlops ? 1 : num_threads();
-    serial_ = threads == 1;
-    // Several tasks for each thread even the load out, but none should shrink to where its packing shows.
-    cut_ = threads == 1 ? 1 : std::clamp<std::int64_t>(ceil_div(std::int64_t{6} * threads, tiles), 1, static_cast<std::int64_t>(flops / kSerialFlops) + 1);
-    for (std::int64_t i = 0; i < static_cast<std::int64_t>(problems_.size()); ++i) add(i);
+    for (std::size_t i = 0; i < problems_.size(); ++i)
+      if (problems_[i].m > 0 && problems_[i].n > 0) add(static_cast<std::int64_t>(i));
     flush();
   }
 
  private:
+  const Problem<T>& problem(const Chunk& c) const { return problems_[static_cast<std::size_t>(c.problem)]; }
+
+  // Shared B is limited to kSharedBytes: what does not fit waits for the next round, and later terms of an element always do.
   void add(std::int64_t index) {
     const Problem<T>& p = problems_[static_cast<std::size_t>(index)];
-    if (p.m == 0 || p.n == 0) return;
-    const std::int64_t nr = kernels_.nr;
-    if (p.m <= kTileRows) {
-      const std::int64_t cols = std::min(ceil_div(p.n, kOwnCols) * cut_, ceil_div(p.n, nr));
-      push({.problem = index, .n0 = 0, .n1 = p.n, .k0 = 0, .k1 = p.k, .row_tiles = 1, .col_tiles = cols, .packed = -1, .first_task = 0, .first_pack = 0, .work = 0});
-      return;
-    }
-    const std::int64_t kb = std::min(std::max<std::int64_t>(p.k, 1), kBlockAll);
-    const std::int64_t most = kSharedBytes / static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t width = std::max(most / kb / kTileCols, std::int64_t{1}) * kTileCols;
-    for (std::int64_t n0 = 0; n0 < p.n; n0 += width) {
-      const std::int64_t n1 = std::min(n0 + width, p.n);
-      const std::int64_t rows = std::min(ceil_div(p.m, kTileRows) * cut_, ceil_div(p.m, 2 * kernels_.mr));
-      for (std::int64_t k0 = 0; k0 < std::max<std::int64_t>(p.k, 1); k0 += kb) {
-        const std::int64_t k1 = std::min(k0 + kb, p.k);
+    const Tiling whole = plan_.tiling(p.m, p.n);
+    if (!whole.shared) return push({.problem = index, .n0 = 0, .n1 = p.n, .k0 = 0, .k1 = p.k, .tiles = whole});
+    const std::int64_t depth = std::clamp<std::int64_t>(p.k, 1, kRoundK), room = kSharedBytes / static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t width = std::max<std::int64_t>(room / depth / kTileCols, 1) * kTileCols;
+    for (std::int64_t n0 = 0; n0 < p.n; n0 += width)
+      for (std::int64_t k0 = 0; k0 == 0 || k0 < p.k; k0 += depth) {
+        const std::int64_t n1 = std::min(n0 + width, p.n), k1 = std::min(k0 + depth, p.k);
         const std::int64_t size = packed_b_size(kernels_, k1 - k0, n1 - n0);
-        if (k0 > 0 || shared_ + size > most) flush();
-        push({.problem = index, .n0 = n0, .n1 = n1, .k0 = k0, .k1 = k1, .row_tiles = rows, .col_tiles = ceil_div(n1 - n0, kTileCols), .packed = shared_, .first_task = 0, .first_pack = 0, .work = 0});
-        shared_ += size;
+        if (k0 > 0 || shared_size_ + size > room) flush();
+        push({.problem = index, .n0 = n0, .n1 = n1, .k0 = k0, .k1 = k1, .tiles = plan_.tiling(p.m, n1 - n0, true), .packed = shared_size_});
+        shared_size_ += size;
       }
-    }
   }
 
   void push(Chunk chunk) {
-    const Problem<T>& p = problems_[static_cast<std::size_t>(chunk.problem)];
-    chunk.work = static_cast<double>(p.m) * static_cast<double>(chunk.n1 - chunk.n0) * static_cast<double>(chunk.k1 - chunk.k0) /
-                 static_cast<double>(chunk.row_tiles * chunk.col_tiles);
+    chunk.task_work = static_cast<double>(problem(chunk).m * (chunk.n1 - chunk.n0)) * static_cast<double>(chunk.k1 - chunk.k0) /
+                      static_cast<double>(chunk.tiles.rows * chunk.tiles.cols);
     chunks_.push_back(chunk);
   }
 
-  // Runs what has been collected: one parallel loop that packs, one that multiplies.
+  // Runs what has been collected: one loop that packs, one that multiplies.
   void flush() {
     if (chunks_.empty()) return;
     // Large tasks first, so that no thread begins one when the others have finished.
-    std::stable_sort(chunks_.begin(), chunks_.end(), [](const Chunk& x, const Chunk& y) { return x.work > y.work; });
+    std::stable_sort(chunks_.begin(), chunks_.end(), [](const Chunk& x, const Chunk& y) { return x.task_work > y.task_work; });
     std::int64_t tasks = 0, packs = 0;
     for (Chunk& c : chunks_) {
       c.first_task = tasks;
       c.first_pack = packs;
-      tasks += c.row_tiles * c.col_tiles;
-      if (c.packed >= 0) packs += pack_tasks(c);
+      tasks += c.tiles.rows * c.tiles.cols;
+      if (c.tiles.shared) packs += ceil_div(c.n1 - c.n0, kPackPanels * kernels_.nr) * ceil_div(c.k1 - c.k0, kBlockK);
     }
-    T* shared = workspace().shared.reserve<T>(shared_);
-    each(packs, [&](std::int64_t t) { pack(find(t, &Chunk::first_pack), t, shared); });
-    each(tasks, [&](std::int64_t t) { multiply(find(t, &Chunk::first_task), t, shared); });
+    T* shared = workspace().shared.reserve<T>(shared_size_);
+    each(packs, shared_size_ < kSerialPack, [&](std::int64_t t) { pack(find(t, &Chunk::first_pack), t, shared); });
+    each(tasks, false, [&](std::int64_t t) { multiply(find(t, &Chunk::first_task), t, shared); });
     chunks_.clear();
-    shared_ = 0;
+    shared_size_ = 0;
   }
 
   template <class F>
-  void each(std::int64_t tasks, F&& f) {
-    if (serial_)
+  void each(std::int64_t tasks, bool small, F&& f) const {
+    if (small || plan_.serial())
       for (std::int64_t t = 0; t < tasks; ++t) f(t);
     else
       parallel_for(tasks, f);
@@ -142,56 +109,60 @@ class Driver {
     return *(after - 1);
   }
 
-  std::int64_t pack_tasks(const Chunk& c) const {
-    return ceil_div(c.n1 - c.n0, kPackPanels * kernels_.nr) * ceil_div(c.k1 - c.k0, kBlockK);
+  // Terms from k, columns from n, relative to the chunk.
+  Matrix<T> b_at(const Chunk& c, std::int64_t k, std::int64_t n) const {
+    return {problem(c).b + (c.k0 + k) * layout_.b_row_stride + (c.n0 + n) * layout_.b_col_stride, layout_.b_row_stride, layout_.b_col_stride};
   }
-
-  Matrix<T> b_at(const Problem<T>& p, std::int64_t k, std::int64_t n) const {
-    return {p.b + k * layout_.b_row_stride + n * layout_.b_col_stride, layout_.b_row_stride, layout_.b_col_stride};
+  Matrix<T> a_at(const Chunk& c, std::int64_t row, std::int64_t k) const {
+    return {problem(c).a + row * layout_.a_row_stride + (c.k0 + k) * layout_.a_col_stride, layout_.a_row_stride, layout_.a_col_stride};
   }
+  static std::int64_t depth_at(const Chunk& c, std::int64_t k) { return std::min(kBlockK, c.k1 - c.k0 - k); }
 
-  // The packed panels of chunk columns from `n` on (a multiple of nr), in the K block that begins at `k` (relative to the chunk).
+  // Shared panels of the K block that begins at k, from column n (a multiple of nr) on.
   T* panel(const Chunk& c, std::int64_t k, std::int64_t n, T* shared) const {
-    const std::int64_t depth = std::min(kBlockK, c.k1 - c.k0 - k);
-    const std::int64_t padded = ceil_div(c.n1 - c.n0, kernels_.nr) * kernels_.nr;
-    return shared + c.packed + k * padded + n * depth;
+    return shared + c.packed + k * ceil_div(c.n1 - c.n0, kernels_.nr) * kernels_.nr + n * depth_at(c, k);
   }
 
   void pack(const Chunk& c, std::int64_t task, T* shared) const {
-    const Problem<T>& p = problems_[static_cast<std::size_t>(c.problem)];
-    const std::int64_t group = kPackPanels * kernels_.nr, groups = ceil_div(c.n1 - c.n0, group);
-    const std::int64_t k = (task - c.first_pack) / groups * kBlockK, n = (task - c.first_pack) % groups * group;
-    kernels_.pack_b(b_at(p, c.k0 + k, c.n0 + n), std::min(kBlockK, c.k1 - c.k0 - k), std::min(group, c.n1 - c.n0 - n), panel(c, k, n, shared));
+    const std::int64_t width = kPackPanels * kernels_.nr, groups = ceil_div(c.n1 - c.n0, width);
+    const std::int64_t k = (task - c.first_pack) / groups * kBlockK, n = (task - c.first_pack) % groups * width;
+    kernels_.pack_b(b_at(c, k, n), depth_at(c, k), std::min(width, c.n1 - c.n0 - n), panel(c, k, n, shared));
   }
 
+  // Tile boundaries lie on whole register tiles. Tiles that read the same columns of B follow one another.
   void multiply(const Chunk& c, std::int64_t task, T* shared) const {
-    const Problem<T>& p = problems_[static_cast<std::size_t>(c.problem)];
-    const std::int64_t row_tile = (task - c.first_task) % c.row_tiles, col_tile = (task - c.first_task) / c.row_tiles;
-    const std::int64_t i0 = p.m * row_tile / c.row_tiles, rows = p.m * (row_tile + 1) / c.row_tiles - i0;
-    const std::int64_t panels = ceil_div(c.n1 - c.n0, kernels_.nr);
-    const std::int64_t j0 = panels * col_tile / c.col_tiles * kernels_.nr;
-    const std::int64_t cols = std::min(panels * (col_tile + 1) / c.col_tiles * kernels_.nr, c.n1 - c.n0) - j0;
-    T* to = p.c + i0 * layout_.ldc + c.n0 + j0;
-    bool accumulate = layout_.accumulate || c.k0 > 0;
-    if (c.k0 == 0 && (layout_.bias != nullptr || p.k == 0)) {
-      start(rows, cols, c.n0 + j0, to);
-      accumulate = true;
-    }
-    T* left = workspace().left.reserve<T>(packed_a_size<T>(rows));
-    T* right = c.packed < 0 ? workspace().right.reserve<T>(packed_b_size(kernels_, kBlockK, cols)) : nullptr;
-    for (std::int64_t k = 0; k < c.k1 - c.k0; k += kBlockK) {
-      const std::int64_t depth = std::min(kBlockK, c.k1 - c.k0 - k);
-      const Matrix<T> a{p.a + i0 * layout_.a_row_stride + (c.k0 + k) * layout_.a_col_stride, layout_.a_row_stride, layout_.a_col_stride};
-      kernels_.pack_a(a, rows, depth, left);
-      const T* b = right;
-      if (c.packed < 0)
-        kernels_.pack_b(b_at(p, c.k0 + k, c.n0 + j0), depth, cols, right);
-      else
-        b = panel(c, k, j0, shared);
-      kernels_.block(rows, cols, depth, left, b, to, layout_.ldc, accumulate);
-      accumulate = true;
+    const auto part = [](std::int64_t size, std::int64_t unit, std::int64_t parts, std::int64_t i) {
+      return std::min(ceil_div(size, unit) * i / parts * unit, size);
+    };
+    const std::int64_t m = problem(c).m, n = c.n1 - c.n0, r = (task - c.first_task) % c.tiles.rows, q = (task - c.first_task) / c.tiles.rows;
+    const std::int64_t row0 = part(m, kernels_.mr, c.tiles.rows, r), row1 = part(m, kernels_.mr, c.tiles.rows, r + 1);
+    const std::int64_t col0 = part(n, kernels_.nr, c.tiles.cols, q), col1 = part(n, kernels_.nr, c.tiles.cols, q + 1);
+    if (row0 < row1 && col0 < col1) multiply_tile(c, row0, row1, col0, col1, shared);
+  }
+
+  // As many K blocks of A as fit stay packed while the columns pass, a panel at a time: C and B are then in the L1 cache.
+  void multiply_tile(const Chunk& c, std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, T* shared) const {
+    const std::int64_t rows = row1 - row0, K = c.k1 - c.k0, a_size = packed_a_size<T>(rows);
+    const std::int64_t blocks = std::clamp<std::int64_t>(kPackedABytes / static_cast<std::int64_t>(sizeof(T)) / a_size, 1, std::max<std::int64_t>(ceil_div(K, kBlockK), 1));
+    const std::int64_t step = kernels_.nr;
+    T* left = workspace().left.reserve<T>(blocks * a_size);
+    T* right = c.tiles.shared ? nullptr : workspace().right.reserve<T>(kBlockK * step);
+    const bool preset = c.k0 == 0 && (layout_.bias != nullptr || K == 0);
+    if (preset) start(rows, col1 - col0, c.n0 + col0, c_at(c, row0, col0));
+    for (std::int64_t first = 0; first < K; first += blocks * kBlockK) {
+      const std::int64_t last = std::min(first + blocks * kBlockK, K);
+      for (std::int64_t k = first; k < last; k += kBlockK) kernels_.pack_a(a_at(c, row0, k), rows, depth_at(c, k), left + (k - first) / kBlockK * a_size);
+      for (std::int64_t col = col0; col < col1; col += step)
+        for (std::int64_t k = first; k < last; k += kBlockK) {
+          const std::int64_t cols = std::min(step, col1 - col);
+          if (!c.tiles.shared) kernels_.pack_b(b_at(c, k, col), depth_at(c, k), cols, right);
+          kernels_.block(rows, cols, depth_at(c, k), left + (k - first) / kBlockK * a_size, c.tiles.shared ? panel(c, k, col, shared) : right,
+                         c_at(c, row0, col), layout_.ldc, layout_.accumulate || preset || c.k0 + k > 0);
+        }
     }
   }
+
+  T* c_at(const Chunk& c, std::int64_t row, std::int64_t col) const { return problem(c).c + row * layout_.ldc + c.n0 + col; }
 
   // What C holds before the first block: (accumulate ? C : 0) + bias.
   void start(std::int64_t rows, std::int64_t cols, std::int64_t first_col, T* c) const {
@@ -205,10 +176,9 @@ class Driver {
   const std::vector<Problem<T>>& problems_;
   const Layout<T>& layout_;
   const Kernels<T>& kernels_;
+  const Plan plan_;
   std::vector<Chunk> chunks_;
-  std::int64_t shared_ = 0;  // elements of packed B in this round
-  std::int64_t cut_ = 1;     // into how many more tiles than necessary
-  bool serial_ = false;
+  std::int64_t shared_size_ = 0;  // elements of packed B in this round
 };
 
 }  // namespace detail

@@ -20,7 +20,7 @@ class Buffer {
     const std::size_t bytes = static_cast<std::size_t>(elements) * sizeof(T);
     if (bytes > bytes_) {
       release();
-      data_ = detail::MemoryPool::instance().allocate(bytes);
+      data_ = moelle::detail::MemoryPool::instance().allocate(bytes);
       bytes_ = bytes;
     }
     return static_cast<T*>(data_);
@@ -28,7 +28,7 @@ class Buffer {
 
  private:
   void release() {
-    if (data_ != nullptr) detail::MemoryPool::instance().release(data_, bytes_);
+    if (data_ != nullptr) moelle::detail::MemoryPool::instance().release(data_, bytes_);
     data_ = nullptr;
     bytes_ = 0;
   }

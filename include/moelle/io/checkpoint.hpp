@@ -28,9 +28,9 @@ namespace moelle::io {
 
 struct Checkpoint {
   std::int64_t step = 0;
-  std::map<std::string, TensorMap> parts;  // "model" becomes model.safetensors; names of a-z, 0-9 and _
-  std::string state = "{}";                // JSON: counters, seeds, data cursor
-  std::string config;                      // the text of config.json, or empty
+  std::map<std::string, TensorMap> parts = {};  // "model" becomes model.safetensors; names of a-z, 0-9 and _
+  std::string state = "{}";                     // JSON: counters, seeds, data cursor
+  std::string config = {};                      // the text of config.json, or empty
 };
 
 struct SaveOptions {

@@ -6,7 +6,8 @@
 //
 // Any axis, any strides; empty tensors are legal. A row that is -infinity throughout has softmax 0 and log_softmax -infinity
 // everywhere (a query that may look at nothing attends to nothing; PyTorch gives NaN). NaN or +infinity in a row gives NaN
-// throughout that row. Error in float: softmax 8 eps |y| + 1e-37; log_softmax 4 eps (1 + |y|).
+// throughout that row. Error in float: softmax
+// (8 + m - x_j) eps |y| + 1e-37 (the subtraction is rounded); log_softmax 4 eps (1 + |y|).
 #pragma once
 #include <cstdint>
 

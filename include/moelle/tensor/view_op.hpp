@@ -10,40 +10,11 @@
 #include <moelle/autograd/record.hpp>
 #include <moelle/core/parallel.hpp>
 #include <moelle/core/tensor.hpp>
+#include <moelle/tensor/loops.hpp>
 
 namespace moelle {
 
 namespace detail {
-
-// to[i] = from[i], both of one shape, any strides. Rows of the last axis are copied in one go.
-template <class T>
-void copy_elements(const Tensor<T>& from, const Tensor<T>& to) {
-  const Shape& shape = to.shape();
-  if (to.numel() == 0) return;
-  if (from.is_contiguous() && to.is_contiguous()) {
-    parallel_rows(to.numel(), 1 << 15, [&](std::int64_t b, std::int64_t e) { std::copy(from.data() + b, from.data() + e, to.data() + b); });
-    return;
-  }
-  const int rank = shape.rank();
-  const std::int64_t n = shape[rank - 1], sf = from.strides()[rank - 1], st = to.strides()[rank - 1];
-  parallel_rows(to.numel() / n, std::max<std::int64_t>(1, (1 << 14) / n), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      std::int64_t at_from = 0, at_to = 0, rest = r;
-      for (int i = rank - 2; i >= 0; --i) {
-        at_from += rest % shape[i] * from.strides()[i];
-        at_to += rest % shape[i] * to.strides()[i];
-        rest /= shape[i];
-      }
-      const T* f = from.data() + at_from;
-      T* t = to.data() + at_to;
-      if (sf == 1 && st == 1) {
-        std::copy(f, f + n, t);
-      } else {
-        for (std::int64_t i = 0; i < n; ++i) t[i * st] = f[i * sf];
-      }
-    }
-  });
-}
 
 // A view of x whose gradient g maps back by back(g), shaped as x.
 template <class T, class F>
