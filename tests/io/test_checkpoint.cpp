@@ -136,7 +136,7 @@ TEST_CASE("a full disk is an error that costs nothing: the old checkpoint stays 
   rlimit old{};
   REQUIRE(::getrlimit(RLIMIT_FSIZE, &old) == 0);
   std::signal(SIGXFSZ, SIG_IGN);
-  for (const rlim_t bytes : {0, 100, 600, 3000, 4000}) {  // each of the files in turn is the one that does not fit
+  for (const rlim_t bytes : {0u, 100u, 600u, 3000u, 4000u}) {  // each of the files in turn is the one that does not fit
     const rlimit small{bytes, old.rlim_max};
     REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
     CHECK_THROWS_AS(io::save_checkpoint(dir.path(), sample(2)), Error);

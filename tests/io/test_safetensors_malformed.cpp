@@ -187,7 +187,7 @@ TEST_CASE("a file with any one byte changed is read or refused, never anything e
   const testing::TempDir dir;
   int accepted = 0, refused = 0;
   for (std::size_t i = 0; i < good.size(); ++i)
-    for (const int value : {0, 1, '"', '\\', '{', '}', '[', ']', ',', ':', ' ', '0', '9', '-', 'e', 'u', 0x7f, 0x80, 0xc3, 0xff}) {
+    for (const int value : std::initializer_list<int>{0, 1, '"', '\\', '{', '}', '[', ']', ',', ':', ' ', '0', '9', '-', 'e', 'u', 0x7f, 0x80, 0xc3, 0xff}) {
       std::string bad = good;
       bad[i] = static_cast<char>(value);
       testing::put(dir / "x", bad);

@@ -58,6 +58,33 @@ MOELLE_INLINE xsimd::batch<T, Arch> fold(std::int64_t n, T start, T rest, F term
   return join(join(a0, a1), join(a2, a3));
 }
 
+// y[i] = f(x[i]) over [0, n), returning the sum of y in the order of fold; `rest` pads the last vector, and f(rest) must be 0.
+template <class Arch, class T, class F>
+MOELLE_INLINE xsimd::batch<T, Arch> map_sum(std::int64_t n, T rest, F f, const T* x, T* y) {
+  constexpr std::int64_t N = kLanes<Arch, T>;
+  using B = xsimd::batch<T, Arch>;
+  B a0(T(0)), a1(T(0)), a2(T(0)), a3(T(0));
+  const auto step = [&](B& sum, std::int64_t at) {
+    const B v = f(B::load_unaligned(x + at));
+    v.store_unaligned(y + at);
+    sum = sum + v;
+  };
+  std::int64_t i = 0;
+  for (; i + 4 * N <= n; i += 4 * N) {
+    step(a0, i);
+    step(a1, i + N);
+    step(a2, i + 2 * N);
+    step(a3, i + 3 * N);
+  }
+  for (; i + N <= n; i += N) step(a0, i);
+  if (i < n) {
+    const B v = f(load_part<Arch, T>(x + i, n - i, rest));
+    store_part<Arch, T>(v, y + i, n - i);
+    a1 = a1 + v;
+  }
+  return (a0 + a1) + (a2 + a3);
+}
+
 // Sum of the lanes: halves are added until one lane is left (xsimd's own horizontal sums differ between versions).
 template <class Arch, class T>
 MOELLE_INLINE T sum_lanes(const xsimd::batch<T, Arch>& v) {
@@ -68,14 +95,14 @@ MOELLE_INLINE T sum_lanes(const xsimd::batch<T, Arch>& v) {
   return lanes[0];
 }
 
-// Largest lane; NaN lanes are passed over.
+// Largest lane; no lane may be NaN.
 template <class Arch, class T>
 MOELLE_INLINE T max_lanes(const xsimd::batch<T, Arch>& v) {
   T lanes[kLanes<Arch, T>];
   v.store_unaligned(lanes);
-  T best = lanes[0];
-  for (std::int64_t i = 1; i < kLanes<Arch, T>; ++i) best = lanes[i] > best || best != best ? lanes[i] : best;
-  return best;
+  for (std::int64_t w = kLanes<Arch, T> / 2; w >= 1; w /= 2)
+    for (std::int64_t i = 0; i < w; ++i) lanes[i] = lanes[i + w] > lanes[i] ? lanes[i + w] : lanes[i];
+  return lanes[0];
 }
 
 }  // namespace moelle::simd

@@ -1,6 +1,7 @@
 // moelle/core/dtype.hpp -- the element types of a tensor, and bfloat16 as storage.
 #pragma once
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <ostream>
@@ -23,6 +24,8 @@ struct bfloat16 {
   }
   // By way of float: a double is rounded twice, as in every library with a storage-only bfloat16.
   explicit bfloat16(double v) : bfloat16(static_cast<float>(v)) {}
+  template <std::integral I>
+  explicit bfloat16(I v) : bfloat16(static_cast<float>(v)) {}
   operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
 };
 

@@ -140,23 +140,35 @@ class Driver {
     if (row0 < row1 && col0 < col1) multiply_tile(c, row0, row1, col0, col1, shared);
   }
 
-  // As many K blocks of A as fit stay packed while the columns pass, a panel at a time: C and B are then in the L1 cache.
+  // Whether the kernel reads A in place. Not if it is to be used for very many columns: packed, it needs fewer pages. Not if more rows
+  // than the L1 cache has ways lie a multiple of 4 KiB apart.
+  bool reads_in_place(std::int64_t rows, std::int64_t cols) const {
+    const std::int64_t bytes = layout_.a_row_stride * static_cast<std::int64_t>(sizeof(T));
+    return layout_.a_col_stride == 1 && (rows <= 8 || (bytes % 4096 != 0 && cols <= kTileCols));
+  }
+
+  // As many K blocks of A as fit stay packed while the columns pass, a panel at a time: C and B are then in the L1 cache. Where a
+  // task packs B from plain rows, it takes more columns at once, since it reads memory in pieces of that length.
   void multiply_tile(const Chunk& c, std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, T* shared) const {
     const std::int64_t rows = row1 - row0, K = c.k1 - c.k0, a_size = packed_a_size<T>(rows);
-    const std::int64_t blocks = std::clamp<std::int64_t>(kPackedABytes / static_cast<std::int64_t>(sizeof(T)) / a_size, 1, std::max<std::int64_t>(ceil_div(K, kBlockK), 1));
-    const std::int64_t step = kernels_.nr;
-    T* left = workspace().left.reserve<T>(blocks * a_size);
+    const bool in_place = reads_in_place(rows, col1 - col0);
+    const std::int64_t room = in_place ? K : kPackedABytes / static_cast<std::int64_t>(sizeof(T)) / a_size * kBlockK;
+    const std::int64_t depth = std::max(std::min(ceil_div(K, kBlockK) * kBlockK, room), kBlockK);
+    const std::int64_t step = c.tiles.shared || layout_.b_col_stride != 1 ? kernels_.nr : kPackPanels * kernels_.nr;
+    T* left = in_place ? nullptr : workspace().left.reserve<T>(depth / kBlockK * a_size);
     T* right = c.tiles.shared ? nullptr : workspace().right.reserve<T>(kBlockK * step);
     const bool preset = c.k0 == 0 && (layout_.bias != nullptr || K == 0);
     if (preset) start(rows, col1 - col0, c.n0 + col0, c_at(c, row0, col0));
-    for (std::int64_t first = 0; first < K; first += blocks * kBlockK) {
-      const std::int64_t last = std::min(first + blocks * kBlockK, K);
-      for (std::int64_t k = first; k < last; k += kBlockK) kernels_.pack_a(a_at(c, row0, k), rows, depth_at(c, k), left + (k - first) / kBlockK * a_size);
+    for (std::int64_t first = 0; first < K; first += depth) {
+      const std::int64_t last = std::min(first + depth, K);
+      for (std::int64_t k = first; k < last && !in_place; k += kBlockK)
+        kernels_.pack_a(a_at(c, row0, k), rows, depth_at(c, k), left + (k - first) / kBlockK * a_size);
       for (std::int64_t col = col0; col < col1; col += step)
         for (std::int64_t k = first; k < last; k += kBlockK) {
           const std::int64_t cols = std::min(step, col1 - col);
           if (!c.tiles.shared) kernels_.pack_b(b_at(c, k, col), depth_at(c, k), cols, right);
-          kernels_.block(rows, cols, depth_at(c, k), left + (k - first) / kBlockK * a_size, c.tiles.shared ? panel(c, k, col, shared) : right,
+          const T* a = in_place ? a_at(c, row0, k).data : left + (k - first) / kBlockK * a_size;
+          kernels_.block(rows, cols, depth_at(c, k), a, in_place ? layout_.a_row_stride : kPackedRow<T>, c.tiles.shared ? panel(c, k, col, shared) : right,
                          c_at(c, row0, col), layout_.ldc, layout_.accumulate || preset || c.k0 + k > 0);
         }
     }

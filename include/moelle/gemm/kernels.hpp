@@ -1,8 +1,8 @@
 // moelle/gemm/kernels.hpp -- the table of the product's kernels for one instruction set.
 //
-// A product of blocks is: pack_a, pack_b, then block. Packed operands of one K block (k <= kBlockK):
-//   A: [m][kPackedRow<T>], row-major: a constant row stride makes all rows of a register tile one base address plus constants,
-//      and the odd number of cache lines keeps them in different cache sets;
+// A product of one K block (k <= kBlockK) is: pack_b, pack_a unless A can be read in place, then block.
+//   A: rows `lda` apart, k contiguous. pack_a writes them kPackedRow<T> apart, an odd number of cache lines. Rows that are a multiple
+//      of 4 KiB apart should be packed: they share the same few places of the L1 cache.
 //   B: panels of nr columns, [ceil(n / nr)][k][nr], the last panel filled up with zeros.
 // Attention and other one-tile users may call these directly, with scratch of packed_a_size() and packed_b_size() elements.
 #pragma once
@@ -18,8 +18,8 @@ struct Kernels {
   std::int64_t mr, nr;  // rows and columns of the register tile
   void (*pack_a)(Matrix<T> a, std::int64_t m, std::int64_t k, T* out);
   void (*pack_b)(Matrix<T> b, std::int64_t k, std::int64_t n, T* out);
-  // C[m, n] = (accumulate ? C : 0) + A B for packed operands of one K block.
-  void (*block)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T* c, std::int64_t ldc, bool accumulate);
+  // C[m, n] = (accumulate ? C : 0) + A B for one K block; b packed.
+  void (*block)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b, T* c, std::int64_t ldc, bool accumulate);
 };
 
 template <class T>

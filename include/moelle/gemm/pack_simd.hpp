@@ -13,32 +13,58 @@ namespace moelle::gemm::simd {
 
 inline constexpr std::int64_t kAhead = 8;  // rows between what is copied and what is prefetched
 
-// Square transposition in registers. xsimd 8.1 has none, so shuffles are the compiler's, which every vector width knows.
+// Square transposition in registers: first squares within the 128-bit lanes, then the lanes, by shuffles that are one instruction on
+// every instruction set. xsimd 8.1 has no transposition; the compiler's shuffles know every vector width.
 template <class Arch, class T>
 struct Square {
   static constexpr int kN = static_cast<int>(xsimd::batch<T, Arch>::size);
+  static constexpr int kLane = 16 / static_cast<int>(sizeof(T));  // elements of a lane
+  static constexpr int kLanes = kN / kLane;
   typedef T Row __attribute__((vector_size(sizeof(T) * static_cast<std::size_t>(kN))));
 
-  template <int... I>
-  MOELLE_INLINE static void interleave(std::integer_sequence<int, I...>, const Row& x, const Row& y, Row& low, Row& high) {
-    low = __builtin_shufflevector(x, y, (I / 2 + I % 2 * kN)...);
-    high = __builtin_shufflevector(x, y, (kN / 2 + I / 2 + I % 2 * kN)...);
+  // Lane by lane: the lower or upper (High = 1) halves of x and y, element by element in turn.
+  template <int High, int... I>
+  MOELLE_INLINE static Row interleave(std::integer_sequence<int, I...>, const Row& x, const Row& y) {
+    return __builtin_shufflevector(x, y, (I % 2 * kN + I / kLane * kLane + High * kLane / 2 + I % kLane / 2)...);
   }
-  // log2(kN) perfect shuffles of the rows, each of which interleaves row i with row i + kN / 2, transpose the square.
-  MOELLE_INLINE static void stage(const Row* from, Row* to) {
+  // The even or odd (Odd = 1) lanes of x, then those of y.
+  template <int Odd, int... I>
+  MOELLE_INLINE static Row lanes(std::integer_sequence<int, I...>, const Row& x, const Row& y) {
+    return __builtin_shufflevector(x, y, ((2 * (I / kLane) + Odd) * kLane + I % kLane)...);
+  }
+  // Each of log2(kLane) rounds is a perfect shuffle of the rows of every group of kLane rows.
+  MOELLE_INLINE static void round_within(const Row* from, Row* to) {
+    constexpr auto kIndex = std::make_integer_sequence<int, kN>();
 #pragma GCC unroll 16
-    for (int i = 0; i < kN / 2; ++i)
-      interleave(std::make_integer_sequence<int, kN>(), from[i], from[i + kN / 2], to[2 * i], to[2 * i + 1]);
+    for (int g = 0; g < kN; g += kLane)
+#pragma GCC unroll 4
+      for (int i = 0; i < kLane / 2; ++i) {
+        to[g + 2 * i] = interleave<0>(kIndex, from[g + i], from[g + i + kLane / 2]);
+        to[g + 2 * i + 1] = interleave<1>(kIndex, from[g + i], from[g + i + kLane / 2]);
+      }
+  }
+  // Each of log2(kLanes) rounds sorts the lanes of the rows c, c + kLane, c + 2 kLane, ...
+  MOELLE_INLINE static void round_across(const Row* from, Row* to) {
+    constexpr auto kIndex = std::make_integer_sequence<int, kN>();
+#pragma GCC unroll 4
+    for (int c = 0; c < kLane; ++c)
+#pragma GCC unroll 4
+      for (int i = 0; i < kLanes / 2; ++i) {
+        to[c + i * kLane] = lanes<0>(kIndex, from[c + 2 * i * kLane], from[c + (2 * i + 1) * kLane]);
+        to[c + (i + kLanes / 2) * kLane] = lanes<1>(kIndex, from[c + 2 * i * kLane], from[c + (2 * i + 1) * kLane]);
+      }
   }
   // out[c * ld_out + r] = in[r * ld_in + c] for a full square.
   MOELLE_INLINE static void transpose(const T* in, std::int64_t ld_in, T* out, std::int64_t ld_out) {
     Row x[kN], y[kN];
 #pragma GCC unroll 16
     for (int i = 0; i < kN; ++i) __builtin_memcpy(&x[i], in + i * ld_in, sizeof(Row));
-    int stages = 0;
+    int rounds = 0;
 #pragma GCC unroll 4
-    for (int n = 1; n < kN; n *= 2, ++stages) stages % 2 == 0 ? stage(x, y) : stage(y, x);
-    const Row* done = stages % 2 == 0 ? x : y;
+    for (int n = 1; n < kLane; n *= 2, ++rounds) rounds % 2 == 0 ? round_within(x, y) : round_within(y, x);
+#pragma GCC unroll 4
+    for (int n = 1; n < kLanes; n *= 2, ++rounds) rounds % 2 == 0 ? round_across(x, y) : round_across(y, x);
+    const Row* done = rounds % 2 == 0 ? x : y;
 #pragma GCC unroll 16
     for (int i = 0; i < kN; ++i) __builtin_memcpy(out + i * ld_out, &done[i], sizeof(Row));
   }

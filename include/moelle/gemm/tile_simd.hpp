@@ -7,7 +7,6 @@
 
 #include <moelle/core/config.hpp>
 #include <moelle/gemm/fma_simd.hpp>
-#include <moelle/gemm/gemm.hpp>  // kPackedRow
 
 namespace moelle::gemm::simd {
 
@@ -30,7 +29,8 @@ struct Tile {
 
 // C[Rows, Vectors * lanes] = (accumulate ? C : 0) + A B. Each element is one chain of multiply-adds, whatever Rows and Vectors are.
 template <class Arch, class T, int Rows, int Vectors>
-void tile(std::int64_t k, const T* MOELLE_RESTRICT a, const T* MOELLE_RESTRICT b, T* MOELLE_RESTRICT c, std::int64_t ldc, bool accumulate) {
+void tile(std::int64_t k, const T* MOELLE_RESTRICT a, std::int64_t lda, const T* MOELLE_RESTRICT b, T* MOELLE_RESTRICT c, std::int64_t ldc,
+          bool accumulate) {
   using B = xsimd::batch<T, Arch>;
   constexpr int kLanes = Tile<Arch, T>::kLanes;
   constexpr int kNr = Tile<Arch, T>::kNr;
@@ -45,7 +45,7 @@ void tile(std::int64_t k, const T* MOELLE_RESTRICT a, const T* MOELLE_RESTRICT b
     for (int j = 0; j < Vectors; ++j) row[j] = B::load_unaligned(b + p * kNr + j * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const B left(a[i * kPackedRow<T> + p]);
+      const B left(a[i * lda + p]);
 #pragma GCC unroll 4
       for (int j = 0; j < Vectors; ++j) sum[i][j] = fused_multiply_add<Arch, T>(left, row[j], sum[i][j]);
     }
@@ -63,7 +63,7 @@ void tile(std::int64_t k, const T* MOELLE_RESTRICT a, const T* MOELLE_RESTRICT b
 // One function per height, so that the last rows of a matrix cost what they are, and not a full tile.
 template <class Arch, class T>
 struct TileTable {
-  using Fn = void (*)(std::int64_t, const T*, const T*, T*, std::int64_t, bool);
+  using Fn = void (*)(std::int64_t, const T*, std::int64_t, const T*, T*, std::int64_t, bool);
   static constexpr int kMr = Tile<Arch, T>::kMr;
   struct Column {
     Fn rows[kMr];
@@ -79,10 +79,10 @@ struct TileTable {
 // A tile whose last columns do not fill a vector: computed in scratch, then only its own columns are written.
 template <class Arch, class T>
 MOELLE_INLINE void partial_tile(typename TileTable<Arch, T>::Fn fn, std::int64_t rows, std::int64_t cols, std::int64_t k, const T* a,
-                                const T* b, T* c, std::int64_t ldc, bool accumulate) {
+                                std::int64_t lda, const T* b, T* c, std::int64_t ldc, bool accumulate) {
   constexpr int kNr = Tile<Arch, T>::kNr;
   alignas(64) T scratch[static_cast<std::size_t>(Tile<Arch, T>::kMr) * kNr];
-  fn(k, a, b, scratch, kNr, false);
+  fn(k, a, lda, b, scratch, kNr, false);
   for (std::int64_t i = 0; i < rows; ++i)
     for (std::int64_t j = 0; j < cols; ++j) {
       T* to = c + i * ldc + j;
@@ -90,10 +90,10 @@ MOELLE_INLINE void partial_tile(typename TileTable<Arch, T>::Fn fn, std::int64_t
     }
 }
 
-// C[m, n] = (accumulate ? C : 0) + A B for operands packed for one K block. The rows are spread evenly over the tiles: 16 rows are
+// C[m, n] = (accumulate ? C : 0) + A B for one K block. The rows are spread evenly over the tiles: 16 rows are
 // 8 + 8, not 14 + 2. A panel of B is used by all rows before the next one, so that it is read from the L1 cache.
 template <class Arch, class T>
-void block(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T* c, std::int64_t ldc, bool accumulate) {
+void block(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b, T* c, std::int64_t ldc, bool accumulate) {
   using Shape = Tile<Arch, T>;
   const std::int64_t tiles = (m + Shape::kMr - 1) / Shape::kMr;
   for (std::int64_t j = 0; j < n; j += Shape::kNr, b += Shape::kNr * k) {
@@ -104,12 +104,12 @@ void block(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* 
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t i = m * t / tiles, rows = m * (t + 1) / tiles - i;
       const auto fn = table.rows[rows - 1];
-      const T* left = a + i * kPackedRow<T>;
+      const T* left = a + i * lda;
       T* to = c + i * ldc + j;
       if (whole)
-        fn(k, left, b, to, ldc, accumulate);
+        fn(k, left, lda, b, to, ldc, accumulate);
       else
-        partial_tile<Arch, T>(fn, rows, cols, k, left, b, to, ldc, accumulate);
+        partial_tile<Arch, T>(fn, rows, cols, k, left, lda, b, to, ldc, accumulate);
     }
   }
 }

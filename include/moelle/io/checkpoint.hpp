@@ -95,12 +95,15 @@ inline std::map<std::string, FileDigest> parse_manifest(std::string text, std::i
   return files;
 }
 
-// Removes a checkpoint: renamed first, so that one that is half gone never looks like a damaged one.
+// Renamed first, so that a checkpoint that is half gone never looks like a damaged one.
 inline void remove_checkpoint(const std::string& path) {
-  const std::string garbage = path.ends_with(".tmp") ? path : path + ".old.tmp";
   std::error_code ignored;
-  if (garbage != path) fs::rename(path, garbage, ignored);
-  fs::remove_all(garbage, ignored);
+  fs::rename(path, path + ".old.tmp", ignored);
+  fs::remove_all(path + ".old.tmp", ignored);
+}
+inline void remove_unfinished(const std::string& path) {
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
 }
 
 // Gives the finished directory its name; if that is taken, both change places in one step.
@@ -108,10 +111,20 @@ inline void put_in_place(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) == 0) return;
   if (errno != ENOTEMPTY && errno != EEXIST) file_error("checkpoint must be renamed into place", to, errno);
 #if defined(RENAME_EXCHANGE)
-  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return remove_checkpoint(from);
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return remove_unfinished(from);
 #endif
   remove_checkpoint(to);
   if (::rename(from.c_str(), to.c_str()) != 0) file_error("checkpoint must be renamed into place", to, errno);
+}
+
+// Removes what killed processes left.
+inline void sweep(const std::string& root) {
+  std::error_code error;
+  for (fs::directory_iterator it(root, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    const bool unfinished = (name.starts_with("step-") && name.ends_with(".tmp")) || name.starts_with("latest.tmp-");
+    if (unfinished) remove_unfinished(it->path().string());
+  }
 }
 
 // Held while saving; released by the system if the process dies.
@@ -170,8 +183,7 @@ inline std::string save_checkpoint(const std::string& root, const Checkpoint& c,
   std::filesystem::create_directories(root, error);
   if (error) file_error("checkpoint directory must be writable", root, error.value());
   const Descriptor lock = detail::lock_directory(root);
-  for (std::filesystem::directory_iterator it(root, error), end; !error && it != end; it.increment(error))  // what killed processes left
-    if (const auto n = it->path().filename().string(); n.starts_with("step-") && n.ends_with(".tmp")) detail::remove_checkpoint(it->path().string());
+  detail::sweep(root);
   const std::string name = detail::step_name(c.step), path = root + "/" + name, temporary = path + ".tmp";
   try {
     if (::mkdir(temporary.c_str(), 0755) != 0) file_error("checkpoint directory must be writable", temporary, errno);
@@ -180,7 +192,7 @@ inline std::string save_checkpoint(const std::string& root, const Checkpoint& c,
     sync_directory(root);
     atomic_write_file(root + "/latest", name + "\n");
   } catch (...) {
-    detail::remove_checkpoint(temporary);
+    detail::remove_unfinished(temporary);
     throw;
   }
   std::vector<CheckpointEntry> older = list_checkpoints(root);

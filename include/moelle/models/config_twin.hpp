@@ -40,13 +40,17 @@ inline std::int64_t feed_forward_weights(const Config& c, std::int64_t experts_c
 }  // namespace detail
 
 inline Config Config::dense_twin() const {
-  check();
-  return detail::dense_with(*this, detail::feed_forward_weights(*this, num_experts_per_tok));
+  Config c = *this;
+  c.resolve();
+  c.check();
+  return detail::dense_with(c, detail::feed_forward_weights(c, c.num_experts_per_tok));
 }
 
 inline Config Config::equal_total_twin() const {
-  check();
-  return detail::dense_with(*this, detail::feed_forward_weights(*this, n_routed_experts));
+  Config c = *this;
+  c.resolve();
+  c.check();
+  return detail::dense_with(c, detail::feed_forward_weights(c, c.n_routed_experts));
 }
 
 }  // namespace moelle::models

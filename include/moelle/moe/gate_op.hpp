@@ -1,15 +1,18 @@
 // moelle/moe/gate_op.hpp -- the gate on tensors.
 #pragma once
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include <moelle/autograd/record.hpp>
 #include <moelle/core/parallel.hpp>
 #include <moelle/core/tensor.hpp>
+#include <moelle/cuda/device.hpp>
 #include <moelle/moe/gate.hpp>
-#include <moelle/moe/gate_ref.hpp>
+#include <moelle/moe/kernels.hpp>
 #include <moelle/tensor/view_op.hpp>  // contiguous
+#if defined(MOELLE_CUDA)
+#include <moelle/moe/gate_cuda.hpp>
+#endif
 
 namespace moelle::moe {
 
@@ -23,63 +26,76 @@ struct Routing {
 
 namespace detail {
 
+inline constexpr std::int64_t kGateGrain = 32;  // tokens worth a task of their own
+
 template <class T>
-void select_rows(const Tensor<T>& scores, const Tensor<T>& bias, const GateParams& p, const Tensor<std::int32_t>& experts) {
-  const std::int64_t N = scores.size(0), E = scores.size(1);
-  parallel_rows(N, 16, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t n = begin; n < end; ++n)
-      ref::gate_select(scores.data() + n * E, bias.defined() ? bias.data() : nullptr, static_cast<int>(E), p, experts.data() + n * p.top_k);
+void check_gate(const Tensor<T>& logits, const GateParams& p) {
+  MOELLE_REQUIRE("gate", logits.defined() && logits.rank() == 2, str("logits must be [N, E]; got shape=", logits.defined() ? logits.shape() : Shape()));
+  check(p, logits.size(1));
+}
+
+// Makes weights and scores functions of the logits; x is the contiguous form of the logits.
+template <class T>
+void record_gate(const Tensor<T>& logits, const Tensor<T>& x, const Routing<T>& r, const GateParams& p) {
+  if (!autograd::wants_grad(logits)) return;
+  autograd::record<T>("gate", {logits}, {r.weights, r.scores},
+                      [p, x = autograd::Saved<T>(x), s = autograd::Saved<T>(r.scores), chosen = autograd::Saved<std::int32_t>(r.experts)](autograd::Backward<T>& b) {
+    const Tensor<T> scores = s.get(), in = x.get(), none, gw = b.has_grad(0) ? b.grad(0) : none, gs = b.has_grad(1) ? b.grad(1) : none;
+    const Tensor<T> dx = Tensor<T>::empty(scores.shape());
+    const T *from_weights = gw.defined() ? gw.data() : nullptr, *from_scores = gs.defined() ? gs.data() : nullptr;
+    const std::int32_t* experts = chosen.get().data();
+    parallel_rows(scores.size(0), kGateGrain, [&](std::int64_t begin, std::int64_t end) {
+      kernels<T>().gate_grad(in.data(), scores.data(), scores.size(1), p, experts, from_weights, from_scores, dx.data(), begin, end);
+    });
+    b.add(0, dx);
   });
 }
 
 }  // namespace detail
 
-// logits[N, E] with the choice given: scores and weights as the gate would give them. For replaying a choice, and for
-// gradient checks, where a choice must not flip.
+// logits[N, E], bias[E] or undefined -> experts, weights and scores. Gradients reach the logits through weights and scores.
 template <class T>
-Routing<T> gate_given(const Tensor<T>& logits, const Tensor<std::int32_t>& experts, const GateParams& p) {
-  MOELLE_REQUIRE("gate", logits.rank() == 2, str("logits must be [N, E]; got shape=", logits.shape()));
+Routing<T> gate(const Tensor<T>& logits, const Tensor<T>& bias, const GateParams& p) {
+  detail::check_gate(logits, p);
   const std::int64_t N = logits.size(0), E = logits.size(1);
-  check(p, E);
-  MOELLE_REQUIRE("gate", experts.shape() == Shape({N, p.top_k}), str("experts must be [N, top_k]; got shape=", experts.shape(), " N=", N, " top_k=", p.top_k));
-  experts.each([&](std::int32_t e) { MOELLE_REQUIRE("gate", e >= 0 && e < E, str("experts must be in [0, ", E, "); got expert=", e)); });
-  const Tensor<T> x = contiguous(logits.detach());
-  const Tensor<std::int32_t> chosen = contiguous(experts);
-  Routing<T> r{chosen, Tensor<T>::empty({N, p.top_k}), Tensor<T>::empty({N, E})};
-  parallel_rows(N, 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t n = begin; n < end; ++n) {
-      ref::gate_scores(x.data() + n * E, static_cast<int>(E), p.score, r.scores.data() + n * E);
-      ref::gate_weights(r.scores.data() + n * E, p, chosen.data() + n * p.top_k, r.weights.data() + n * p.top_k);
-    }
+  MOELLE_REQUIRE("gate", !bias.defined() || bias.shape() == Shape({E}), str("bias must be [E]; got shape=", bias.defined() ? bias.shape() : Shape(), " E=", E));
+  if (cuda::common_device("gate", logits, bias) == Device::cuda) {
+#if defined(MOELLE_CUDA)
+    return detail::gate_cuda(logits, bias, p);
+#endif
+  }
+  const Tensor<T> x = contiguous(logits.detach()), b = bias.defined() ? contiguous(bias.detach()) : bias;
+  const Routing<T> r{Tensor<std::int32_t>::empty({N, p.top_k}), Tensor<T>::empty({N, p.top_k}), Tensor<T>::empty({N, E})};
+  const T* steer = b.defined() ? b.data() : nullptr;
+  parallel_rows(N, detail::kGateGrain, [&](std::int64_t begin, std::int64_t end) {
+    const Kernels<T>& k = kernels<T>();
+    std::vector<T> scratch(static_cast<std::size_t>(steer != nullptr ? E : 0));
+    k.gate_scores(x.data(), E, p.score, r.scores.data(), begin, end);
+    k.gate_select(r.scores.data(), steer, E, p, scratch.data(), r.experts.data(), begin, end);
+    k.gate_weights(r.scores.data(), E, p, r.experts.data(), r.weights.data(), begin, end);
   });
-  if (!autograd::wants_grad(logits)) return r;
-  autograd::record<T>("gate", {logits}, {r.weights, r.scores}, [p, x = autograd::Saved<T>(x), s = r.scores.detach(), chosen](autograd::Backward<T>& b) {
-    const Tensor<T> gw = b.grad(0), gs = b.has_grad(1) ? b.grad(1) : Tensor<T>(), dx = Tensor<T>::empty(s.shape());
-    const std::int64_t experts_count = s.size(1);
-    parallel_rows(s.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t n = begin; n < end; ++n)
-        ref::gate_backward(x.get().data() + n * experts_count, s.data() + n * experts_count, static_cast<int>(experts_count), p, chosen.data() + n * p.top_k,
-                           gw.data() + n * p.top_k, gs.defined() ? gs.data() + n * experts_count : nullptr, dx.data() + n * experts_count);
-    });
-    b.add(0, dx);
-  });
+  detail::record_gate(logits, x, r, p);
   return r;
 }
 
-// logits[N, E], bias[E] or undefined.
+// The same with the choice given, experts[N, K]: for replaying a choice, and for gradient checks, where it must not flip.
 template <class T>
-Routing<T> gate(const Tensor<T>& logits, const Tensor<T>& bias, const GateParams& p) {
-  MOELLE_REQUIRE("gate", logits.rank() == 2, str("logits must be [N, E]; got shape=", logits.shape()));
+Routing<T> gate_given(const Tensor<T>& logits, const Tensor<std::int32_t>& experts, const GateParams& p) {
+  detail::check_gate(logits, p);
   const std::int64_t N = logits.size(0), E = logits.size(1);
-  check(p, E);
-  MOELLE_REQUIRE("gate", !bias.defined() || bias.shape() == Shape({E}), str("bias must be [E]; got shape=", bias.defined() ? bias.shape() : Shape(), " E=", E));
-  const Tensor<T> x = contiguous(logits.detach()), scores = Tensor<T>::empty({N, E});
-  parallel_rows(N, 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t n = begin; n < end; ++n) ref::gate_scores(x.data() + n * E, static_cast<int>(E), p.score, scores.data() + n * E);
+  MOELLE_REQUIRE("gate", experts.defined() && experts.shape() == Shape({N, p.top_k}),
+                 str("experts must be [N, top_k]; got shape=", experts.defined() ? experts.shape() : Shape(), " N=", N, " top_k=", p.top_k));
+  MOELLE_REQUIRE("gate", cuda::common_device("gate", logits, experts) == Device::cpu, "a given choice must be on the CPU; got device=cuda");
+  experts.each([&](std::int32_t e) { MOELLE_REQUIRE("gate", e >= 0 && e < E, str("experts must be in [0, ", E, "); got expert=", e)); });
+  const Tensor<T> x = contiguous(logits.detach());
+  const Routing<T> r{contiguous(experts), Tensor<T>::empty({N, p.top_k}), Tensor<T>::empty({N, E})};
+  parallel_rows(N, detail::kGateGrain, [&](std::int64_t begin, std::int64_t end) {
+    const Kernels<T>& k = kernels<T>();
+    k.gate_scores(x.data(), E, p.score, r.scores.data(), begin, end);
+    k.gate_weights(r.scores.data(), E, p, r.experts.data(), r.weights.data(), begin, end);
   });
-  const Tensor<std::int32_t> experts = Tensor<std::int32_t>::empty({N, p.top_k});
-  detail::select_rows(scores, bias.defined() ? contiguous(bias.detach()) : bias, p, experts);
-  return gate_given(logits, experts, p);
+  detail::record_gate(logits, x, r, p);
+  return r;
 }
 
 }  // namespace moelle::moe

@@ -23,8 +23,8 @@ void gate_scores(const T* logits, int E, Score kind, T* scores) {
   for (int e = 0; e < E; ++e) {
     const T x = logits[e];
     if (kind == Score::sigmoid) scores[e] = T(1) / (T(1) + std::exp(-x));
-    // sqrt(softplus(x)) is e^(x/2) to the last bit long before softplus underflows
-    if (kind == Score::sqrt_softplus) scores[e] = x > T(20) ? std::sqrt(x) : x < T(-15) ? std::exp(x / 2) : std::sqrt(std::log1p(std::exp(x)));
+    if (kind == Score::sqrt_softplus)
+      scores[e] = x > T(kLinearSoftplus) ? std::sqrt(x) : x < sqrt_softplus_tail<T>() ? std::exp(x / 2) : std::sqrt(std::log1p(std::exp(x)));
   }
 }
 
@@ -50,7 +50,7 @@ void gate_weights(const T* scores, const GateParams& p, const std::int32_t* expe
   for (int r = 0; r < p.top_k; ++r) sum += scores[experts[r]];
   sum += static_cast<T>(kNormEps);
   for (int r = 0; r < p.top_k; ++r)
-    weights[r] = (p.normalize ? scores[experts[r]] / sum : scores[experts[r]]) * static_cast<T>(p.scale);
+    weights[r] = (p.normalize ? scores[experts[r]] / sum : scores[experts[r]]) * static_cast<T>(scale_of(p));
 }
 
 // scores[E], bias[E] or null -> experts[K], best first. The exact half: every backend returns the same indices.
@@ -79,8 +79,8 @@ void gate_select(const T* scores, const T* bias, int E, const GateParams& p, std
 
 // grad_weights[K] and grad_scores[E] (null: none) -> grad_logits[E], overwritten.
 template <class T>
-void gate_backward(const T* logits, const T* scores, int E, const GateParams& p, const std::int32_t* experts, const T* grad_weights,
-                   const T* grad_scores, T* grad_logits) {
+void gate_grad(const T* logits, const T* scores, int E, const GateParams& p, const std::int32_t* experts, const T* grad_weights,
+               const T* grad_scores, T* grad_logits) {
   T sum = static_cast<T>(kNormEps), dot = 0;
   for (int r = 0; r < p.top_k; ++r) {
     sum += scores[experts[r]];
@@ -88,7 +88,7 @@ void gate_backward(const T* logits, const T* scores, int E, const GateParams& p,
   }
   for (int e = 0; e < E; ++e) grad_logits[e] = grad_scores != nullptr ? grad_scores[e] : T(0);
   for (int r = 0; r < p.top_k; ++r)
-    grad_logits[experts[r]] += static_cast<T>(p.scale) * (p.normalize ? (grad_weights[r] - dot / sum) / sum : grad_weights[r]);
+    grad_logits[experts[r]] += static_cast<T>(scale_of(p)) * (p.normalize ? (grad_weights[r] - dot / sum) / sum : grad_weights[r]);
 
   if (p.score == Score::softmax) {
     T inner = 0;
@@ -99,7 +99,8 @@ void gate_backward(const T* logits, const T* scores, int E, const GateParams& p,
   for (int e = 0; e < E; ++e) {
     const T s = scores[e], x = logits[e];
     if (p.score == Score::sigmoid) grad_logits[e] *= s * (1 - s);
-    if (p.score == Score::sqrt_softplus) grad_logits[e] *= x < T(-15) ? s / 2 : T(1) / (1 + std::exp(-x)) / (2 * s);
+    if (p.score == Score::sqrt_softplus)
+      grad_logits[e] *= x > T(kLinearSoftplus) ? T(0.5) / s : x < sqrt_softplus_tail<T>() ? s / 2 : T(1) / (1 + std::exp(-x)) / (2 * s);
   }
 }
 

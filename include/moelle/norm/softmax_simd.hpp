@@ -33,8 +33,8 @@ MOELLE_INLINE RowStats<T> row_stats(const T* x, std::int64_t n, T* y) {
     const auto term = [&](const B& a, const B& v) { return a + xsimd::exp(v - s); };
     return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::fold<Arch, T>(n, T(0), -infinity<T>(), term, add, x))};
   }
-  moelle::simd::map<Arch, T>(n, y, [&](const B& v) { return xsimd::exp(v - s); }, x);
-  return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::fold<Arch, T>(n, T(0), T(0), add, add, y))};
+  const auto exponential = [&](const B& v) { return xsimd::exp(v - s); };
+  return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::map_sum<Arch, T>(n, -infinity<T>(), exponential, x, y))};
 }
 
 template <class Arch, class T>
@@ -43,8 +43,8 @@ void softmax(const T* x, std::int64_t n, T* y, std::int64_t begin, std::int64_t 
   for (std::int64_t r = begin; r < end; ++r) {
     T* out = y + r * n;
     const RowStats<T> stats = row_stats<Arch, T>(x + r * n, n, out);
-    const B divisor(stats.sum == T(0) ? T(1) : stats.sum);  // 0 / 1 for a row of -infinity
-    moelle::simd::map<Arch, T>(n, out, [&](const B& v) { return v / divisor; }, out);
+    const B inverse(stats.sum == T(0) ? T(0) : T(1) / stats.sum);  // 0 for a row of -infinity; else the sum is at least 1
+    moelle::simd::map<Arch, T>(n, out, [&](const B& v) { return v * inverse; }, out);
   }
 }
 

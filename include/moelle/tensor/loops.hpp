@@ -56,16 +56,17 @@ Axes<N> merged(const Shape& shape, const std::array<Strides, N>& strides) {
   return r;
 }
 
-// run(offset of each operand, length, step of each operand) for every run along the last axis.
+// run(offset of each operand, length, step of each operand) for every run along the last axis. `cost` is the work per
+// element, in units of the cheapest.
 template <std::size_t N, class F>
-void for_runs(const Axes<N>& axes, F run) {
+void for_runs(const Axes<N>& axes, F run, std::int64_t cost = 1) {
   using Offsets = std::array<std::int64_t, N>;
   const int last = axes.shape.rank() - 1;
-  const std::int64_t n = axes.shape[last];
+  const std::int64_t n = axes.shape[last], grain = std::max<std::int64_t>(kLoopGrain / cost, 16);
   Offsets step{};
   for (std::size_t k = 0; k < N; ++k) step[k] = axes.strides[k][last];
   if (last == 0) {
-    parallel_rows(n, kLoopGrain, [&](std::int64_t begin, std::int64_t end) {
+    parallel_rows(n, grain, [&](std::int64_t begin, std::int64_t end) {
       Offsets at{};
       for (std::size_t k = 0; k < N; ++k) at[k] = begin * step[k];
       run(at, end - begin, step);
@@ -74,7 +75,7 @@ void for_runs(const Axes<N>& axes, F run) {
   }
   std::int64_t runs = 1;
   for (int d = 0; d < last; ++d) runs *= axes.shape[d];
-  parallel_rows(runs, std::max<std::int64_t>(1, kLoopGrain / n), [&](std::int64_t begin, std::int64_t end) {
+  parallel_rows(runs, std::max<std::int64_t>(1, grain / n), [&](std::int64_t begin, std::int64_t end) {
     Offsets at{};
     Shape index(last, 0);
     for (std::int64_t rest = begin, d = last - 1; d >= 0; --d) {
@@ -134,6 +135,29 @@ void map_into(const Tensor<U>& y, F f, const Tensor<Ts>&... x) {
   all(std::index_sequence_for<Ts...>());
 }
 
+// to[i] = from[i], from broadcast to to's shape; they must not overlap.
+template <class T>
+void copy_elements(const Tensor<T>& from, const Tensor<T>& to) {
+  if (to.numel() == 0) return;
+  const auto axes = merged<2>(to.shape(), {to.strides(), broadcast_strides(from, to.shape())});
+  for_runs(axes, [&](const auto& at, std::int64_t n, const auto& step) {
+    T* t = to.data() + at[0];
+    const T* f = from.data() + at[1];
+    if (step[0] == 1 && step[1] == 1) {
+      std::copy(f, f + n, t);
+    } else if (step[0] == 1 && step[1] == 0) {
+      std::fill_n(t, n, *f);
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) t[i * step[0]] = f[i * step[1]];
+    }
+  });
+}
+
+template <class T>
+void fill_elements(const Tensor<T>& y, T value) {
+  copy_elements(Tensor<T>::scalar(value), y);
+}
+
 // f(x...) of the broadcast shape, which the caller has worked out.
 template <class U, class F, class... Ts>
 Tensor<U> mapped(const Shape& shape, F f, const Tensor<Ts>&... x) {
@@ -154,24 +178,6 @@ void update(const Tensor<T>& y, F f, const Tensor<U>& x) {
       for (std::int64_t i = 0; i < n; ++i) to[i] = f(to[i], from[i]);
     } else {
       for (std::int64_t i = 0; i < n; ++i) to[i * step[0]] = f(to[i * step[0]], from[i * step[1]]);
-    }
-  });
-}
-
-// to[i] = from[i], from broadcast to to's shape; they must not overlap.
-template <class T>
-void copy_elements(const Tensor<T>& from, const Tensor<T>& to) {
-  if (to.numel() == 0) return;
-  const auto axes = merged<2>(to.shape(), {to.strides(), broadcast_strides(from, to.shape())});
-  for_runs(axes, [&](const auto& at, std::int64_t n, const auto& step) {
-    T* t = to.data() + at[0];
-    const T* f = from.data() + at[1];
-    if (step[0] == 1 && step[1] == 1) {
-      std::copy(f, f + n, t);
-    } else if (step[0] == 1 && step[1] == 0) {
-      std::fill_n(t, n, *f);
-    } else {
-      for (std::int64_t i = 0; i < n; ++i) t[i * step[0]] = f[i * step[1]];
     }
   });
 }

@@ -196,6 +196,17 @@ Tensor<std::int64_t> arg_extreme(const char* op, const Tensor<T>& x, const Over&
   return y;
 }
 
+// g summed over the axes along which `shape` was repeated to give g's shape: the gradient of broadcasting.
+template <class T>
+Tensor<T> sum_to(const Tensor<T>& g, const Shape& shape) {
+  if (g.shape() == shape) return g;
+  Over over;
+  const int skip = g.rank() - shape.rank();
+  for (int d = 0; d < g.rank(); ++d)
+    if (d < skip || (shape[d - skip] == 1 && g.shape()[d] != 1)) over.dims.push_back(d);
+  return totals<T>(plan_reduction("sum", g, over), [](double total) { return total; }).alias(shape);
+}
+
 }  // namespace detail
 
 template <class T>

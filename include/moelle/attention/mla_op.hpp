@@ -1,0 +1,111 @@
+// moelle/attention/mla_op.hpp -- multi-head latent attention, expanded and absorbed.
+//
+// Axes: B sequences, Tq queries, Tk keys, H heads, N = qk_nope_head_dim, R = qk_rope_head_dim, V = v_head_dim, C = kv_lora_rank.
+//   q [B, Tq, H, N + R], its last R channels rotated      latent [B, Tk, C], normalised      k_rope [B, Tk, R], rotated, shared by all heads
+//   kv_b [H (N + V), C]: per head N rows of W_UK, then V rows of W_UV
+// Expanded (training, long prompts): k = W_UK c, v = W_UV c per head; scores q_n.k_n + q_r.k_r.
+// Absorbed (decoding): q' = W_UK^T q_n in the latent space, scores q'.c + q_r.k_r, the weighted latent goes through W_UV: one key of
+// C + R channels serves all heads, and the cache is all that is read. Equal in exact arithmetic.
+// Source: DeepSeek-V2 (arXiv:2405.04434), sections 2.1.2, 2.1.3 and appendix C.
+#pragma once
+#include <cstdint>
+
+#include <moelle/attention/attention_op.hpp>
+#include <moelle/gemm/linear_op.hpp>
+#include <moelle/gemm/matmul_op.hpp>
+#include <moelle/tensor/ops.hpp>
+
+namespace moelle::attention {
+
+struct MlaDims {
+  std::int64_t nope = 0, rope = 0, value = 0;
+};
+
+namespace detail {
+template <class T>
+void check_mla(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, const Tensor<T>& kv_b, const MlaDims& d) {
+  const auto got = [&] { return str("; got q=", q.shape(), " latent=", latent.shape(), " k_rope=", k_rope.shape(), " kv_b=", kv_b.shape(), " nope=", d.nope, " rope=", d.rope, " value=", d.value); };
+  MOELLE_REQUIRE("mla", q.rank() == 4 && latent.rank() == 3 && k_rope.rank() == 3 && kv_b.rank() == 2 && d.nope > 0 && d.rope > 0 && d.value > 0,
+                 "q must be [B, Tq, H, N + R], latent [B, Tk, C], k_rope [B, Tk, R], kv_b [H (N + V), C]" + got());
+  MOELLE_REQUIRE("mla", q.size(3) == d.nope + d.rope && k_rope.size(2) == d.rope && kv_b.size(0) == q.size(2) * (d.nope + d.value) && kv_b.size(1) == latent.size(2) &&
+                            q.size(0) == latent.size(0) && latent.size(0) == k_rope.size(0) && latent.size(1) == k_rope.size(1),
+                 "shapes must agree" + got());
+}
+}  // namespace detail
+
+// q [B, Tq, H, N + R], kv [B, Tk, H, N + V] (each head's key, then its value), k_rope [B, Tk, R] -> [B, Tq, H, V].
+// The rotary key is read where it lies, once for all heads; its gradient is the sum over heads, in order.
+template <class T>
+Tensor<T> shared_rope_attention(const Tensor<T>& q, const Tensor<T>& kv, const Tensor<T>& k_rope, const MlaDims& dims, const AttentionParams& params = {},
+                                const Visibility<T>& visibility = {}) {
+  const auto got = [&] { return str("; got q=", q.shape(), " kv=", kv.shape(), " k_rope=", k_rope.shape()); };
+  MOELLE_REQUIRE("mla", q.rank() == 4 && kv.rank() == 4 && k_rope.rank() == 3 && q.size(3) == dims.nope + dims.rope && kv.size(3) == dims.nope + dims.value &&
+                            k_rope.size(2) == dims.rope && kv.size(2) == q.size(2) && kv.size(1) == k_rope.size(1) && q.size(0) == kv.size(0) && kv.size(0) == k_rope.size(0),
+                 "q [B, Tq, H, N + R], kv [B, Tk, H, N + V] and k_rope [B, Tk, R] must agree" + got());
+  MOELLE_REQUIRE("mla", !params.causal || q.size(1) <= kv.size(1), "a causal query must have its own key: Tq <= Tk" + got());
+  const Tensor<T> qs = detail::readable(q), ks = detail::readable(kv), rs = detail::readable(k_rope);
+  const std::int64_t B = q.size(0), Tq = q.size(1), Tk = kv.size(1), H = q.size(2);
+  const Heads<const T> shared{rs.data(), rs.strides()[0], rs.strides()[1], 0};
+  detail::Setup<T> setup;
+  setup.problem = {.B = B, .Tq = Tq, .Tk = Tk, .H = H, .J = H, .parts = 2, .q = {detail::heads(qs), detail::heads(qs, dims.nope)}, .k = {detail::heads(ks), shared},
+                   .dk = {dims.nope, dims.rope}, .v = detail::heads(ks, dims.nope), .dv = dims.value, .scale = detail::scale_of<T>(params, q.size(3)),
+                   .causal = params.causal, .window = params.window};
+  setup.set_visibility(visibility);
+  const Tensor<T> y = Tensor<T>::empty({B, Tq, H, dims.value});
+  const bool train = autograd::wants_grad(q, kv, k_rope);
+  const Tensor<T> lse = train ? Tensor<T>::empty({B, Tq, H}) : Tensor<T>();
+  run_forward(setup.problem, detail::writable(y), train ? lse.data() : nullptr);
+  if (!train) return y;
+  autograd::record<T>("mla", {q, kv, k_rope}, {y}, [setup, dims, lse, out = y.detach(), sq = autograd::Saved<T>(qs), sk = autograd::Saved<T>(ks),
+                                                   sr = autograd::Saved<T>(rs)](autograd::Backward<T>& b) mutable {
+    setup.point();
+    const Problem<T>& p = setup.problem;
+    sr.get();
+    const Tensor<T> g = b.grad(0), delta = detail::row_dots(g, out);
+    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dkv = Tensor<T>::zeros(sk.get().shape()), per_head = Tensor<T>::zeros({p.B, p.Tk, p.J, dims.rope});
+    run_backward<T>(p, {.delta = delta.data(), .lse = lse.data(), .dout = detail::heads(g), .dq = {detail::writable(dq), detail::writable(dq, dims.nope)},
+                        .dk = {detail::writable(dkv), detail::writable(per_head)}, .dv = detail::writable(dkv, dims.nope)});
+    b.add(0, dq);
+    b.add(1, dkv);
+    if (!b.needs(2)) return;
+    const Tensor<T> dr = Tensor<T>::zeros({p.B, p.Tk, dims.rope});
+    parallel_rows(p.B * p.Tk, 256, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t)
+        for (std::int64_t h = 0; h < p.J; ++h)
+          for (std::int64_t d = 0; d < dims.rope; ++d) dr.data()[t * dims.rope + d] += per_head.data()[(t * p.J + h) * dims.rope + d];
+    });
+    b.add(2, dr);
+  });
+  return y;
+}
+
+template <class T>
+Tensor<T> mla_expanded(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, const Tensor<T>& kv_b, const MlaDims& dims,
+                       const AttentionParams& params = {}, const Visibility<T>& visibility = {}) {
+  detail::check_mla(q, latent, k_rope, kv_b, dims);
+  const Tensor<T> kv = reshape(linear(latent, kv_b), {latent.size(0), latent.size(1), q.size(2), dims.nope + dims.value});
+  return shared_rope_attention(q, kv, k_rope, dims, params, visibility);
+}
+
+// `cache` [B, Tk, C + R] holds latent and rotary key side by side, as the latent cache does.
+template <class T>
+Tensor<T> mla_absorbed(const Tensor<T>& q, const Tensor<T>& cache, const Tensor<T>& kv_b, const MlaDims& dims, const AttentionParams& params = {},
+                       const Visibility<T>& visibility = {}) {
+  MOELLE_REQUIRE("mla", cache.rank() == 3 && cache.size(2) > dims.rope, str("cache must be [B, Tk, C + R]; got cache=", cache.shape(), " rope=", dims.rope));
+  const std::int64_t B = q.size(0), Tq = q.size(1), H = q.size(2), C = cache.size(2) - dims.rope, Tk = cache.size(1);
+  detail::check_mla(q, narrow(cache.detach(), 2, 0, C), narrow(cache.detach(), 2, C, dims.rope), kv_b, dims);
+  const Tensor<T> weights = reshape(kv_b, {H, dims.nope + dims.value, C});
+  const Tensor<T> w_uk = narrow(weights, 1, 0, dims.nope), w_uv = narrow(weights, 1, dims.nope, dims.value);
+  const auto by_head = [&](const Tensor<T>& x, const Tensor<T>& w) {  // [B, Tq, H, n] x [H, n, m] -> [B, Tq, H, m]
+    const Tensor<T> rows = reshape(transpose(x, 1, 2), {B, H, Tq, x.size(3)});
+    return transpose(matmul(rows, w), 1, 2);
+  };
+  const Tensor<T> absorbed = concat<T>({by_head(narrow(q, 3, 0, dims.nope), w_uk), narrow(q, 3, dims.nope, dims.rope)}, 3);
+  const Tensor<T> keys = reshape(cache, {B, Tk, 1, C + dims.rope});
+  AttentionParams scaled = params;
+  if (scaled.scale == 0) scaled.scale = 1.0 / std::sqrt(static_cast<double>(dims.nope + dims.rope));
+  const Tensor<T> mixed = attention(absorbed, keys, narrow(keys, 3, 0, C), scaled, visibility);
+  return by_head(mixed, transpose(w_uv, 1, 2));
+}
+
+}  // namespace moelle::attention
