@@ -7,24 +7,6 @@
 
 namespace moelle::activation {
 
-// Row r of gate is at gate + r * gate_stride; `width` elements each.
-template <class T>
-struct SwigluArgs {
-  const T* gate;
-  std::int64_t gate_stride;
-  const T* up;
-  std::int64_t up_stride;
-  std::int64_t width;
-  T limit;
-};
-template <class T>
-struct SwigluGradArgs {
-  T* gate;
-  std::int64_t gate_stride;
-  T* up;
-  std::int64_t up_stride;
-};
-
 template <class T>
 struct Kernels {
   void (*unary[kUnaryCount])(const T* x, std::int64_t n, T* y);  // by Unary

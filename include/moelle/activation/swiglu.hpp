@@ -28,4 +28,22 @@ inline void check_packed(const SwigluParams& p, const Shape& x) {
   MOELLE_REQUIRE("swiglu", p.limit > 0, str("limit must be positive; got limit=", p.limit));
 }
 
+// What the kernels see. Row r of gate is at gate + r * gate_stride; `width` elements each.
+template <class T>
+struct SwigluArgs {
+  const T* gate;
+  std::int64_t gate_stride;
+  const T* up;
+  std::int64_t up_stride;
+  std::int64_t width;
+  T limit;
+};
+template <class T>
+struct SwigluGradArgs {
+  T* gate;
+  std::int64_t gate_stride;
+  T* up;
+  std::int64_t up_stride;
+};
+
 }  // namespace moelle::activation

@@ -2,8 +2,8 @@
 #pragma once
 #include <cstdint>
 
-#include <moelle/activation/kernels.hpp>
 #include <moelle/activation/lanes_simd.hpp>
+#include <moelle/activation/swiglu.hpp>
 #include <moelle/activation/unary_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 

@@ -26,7 +26,7 @@ inline constexpr std::int64_t kOwnCols = 256;    // columns below which packing 
 inline constexpr std::int64_t kFewRows = 28;     // so few rows that packing A does not show
 inline constexpr double kSerialFlops = 4e5;      // a few microseconds: less than waking another thread
 inline constexpr double kTaskFlops = 2e6;        // what a task should at least have to do
-inline constexpr std::int64_t kTasksPerThread = 6;  // evens out what other programs take from a thread
+inline constexpr std::int64_t kTasksPerThread = 8;  // evens out what other programs take from a thread
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -43,6 +43,7 @@ class Plan {
     double flops = 0;
     std::int64_t tiles = 0;
     for (const auto& p : problems) {
+      ++count_;
       flops += 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(std::max<std::int64_t>(p.k, 1));
       tiles += ceil_div(p.m, kTileRows) * ceil_div(p.n, kTileCols);
     }
@@ -68,13 +69,14 @@ class Plan {
   }
 
  private:
-  // At least `n`, and such that n * other tasks can be dealt out evenly where there are only a few for each thread.
+  // At least `n`, and such that the n * other tasks of a single problem can be dealt out evenly.
   std::int64_t even(std::int64_t n, std::int64_t other) const {
-    while (n * other % threads_ != 0 && n * other < 4 * threads_) ++n;
+    while (count_ == 1 && n * other % threads_ != 0) ++n;
     return n;
   }
 
   std::int64_t mr_, nr_;
+  std::int64_t count_ = 0;  // problems
   std::int64_t cut_ = 1;  // into how many times more tiles than the caches ask for
   int threads_ = 1;
 };

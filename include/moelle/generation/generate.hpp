@@ -15,9 +15,9 @@ namespace moelle::generation {
 
 struct GenerateOptions {
   std::int64_t max_new_tokens = 64;
-  SamplingOptions sampling;
+  SamplingOptions sampling = {};
   std::uint64_t seed = 0;
-  std::vector<std::int64_t> eos_token_id;  // a row that draws one of these ends there
+  std::vector<std::int64_t> eos_token_id = {};  // a row that draws one of these ends there
   std::int64_t prefill_chunk = 512;        // tokens of the prompt per pass; the result does not depend on it
   bool use_cache = true;                   // false: run the whole sequence for every token (to check the cache)
 };

@@ -18,7 +18,7 @@ namespace moelle::models {
 struct LossInput {
   Tensor<std::int32_t> ids;       // [B, T]
   Tensor<std::int32_t> targets;   // [B, T]; kIgnore counts nothing
-  Tensor<std::int32_t> segments;  // [B, T] document numbers; undefined: each row is one document
+  Tensor<std::int32_t> segments = {};  // [B, T] document numbers; undefined: each row is one document
   double normalizer = 0.0;        // divide summed losses by this; 0: by the number of targets here
   double mtp_weight = 0.0;        // lambda of the multi-token prediction losses; 0: not computed
   double balance_weight = 1.0;    // of the balance losses: this batch's part of the step
@@ -40,10 +40,11 @@ class CausalLM : public nn::Module<T> {
   explicit CausalLM(const Config& given, std::uint64_t seed = 0) : config(checked(given)) {
     this->register_module("model", model, std::make_shared<Decoder<T>>(config));
     const std::int64_t L = config.num_hidden_layers;
-    for (std::int64_t i = 0; i < L; ++i) model->layers->push_back(std::make_shared<DecoderLayer<T>>(config, i));
-    for (std::int64_t i = 0; i < config.num_nextn_predict_layers; ++i) model->layers->push_back(std::make_shared<MtpLayer<T>>(config, L + i));
+    const auto rotary = make_rotary<T>(config);
+    for (std::int64_t i = 0; i < L; ++i) model->layers->push_back(std::make_shared<DecoderLayer<T>>(config, i, rotary));
+    for (std::int64_t i = 0; i < config.num_nextn_predict_layers; ++i) model->layers->push_back(std::make_shared<MtpLayer<T>>(config, L + i, rotary));
     if (!config.tie_word_embeddings)
-      this->register_module("lm_head", lm_head, std::make_shared<nn::Linear<T>>(config.hidden_size, config.vocab_size, false, nn::Init{.kind = nn::Init::Kind::none}));
+      this->register_module("lm_head", lm_head, std::make_shared<nn::Linear<T>>(config.hidden_size, config.vocab_size, false, kNoInit));
     initialize(*this, config, seed);
   }
   using nn::Module<T>::forward;

@@ -29,18 +29,21 @@ struct DecoderCache {
   }
 };
 
+template <class T>
+std::shared_ptr<nn::Module<T>> norm_of(const Config& config) {
+  return std::make_shared<nn::RMSNorm<T>>(config.hidden_size, config.rms_norm_eps);
+}
+
 // x -> x + attention(norm(x)) -> + mlp(norm(.)).
 template <class T>
 class DecoderLayer : public nn::Module<T> {
  public:
-  DecoderLayer(const Config& config, std::int64_t layer) : mlp_name_(feed_forward_name(config, layer)) {
-    this->register_module("input_layernorm", input_layernorm, std::make_shared<nn::RMSNorm<T>>(config.hidden_size, config.rms_norm_eps));
-    this->register_module("self_attn", self_attn, make_attention<T>(config));
-    this->register_module("post_attention_layernorm", post_attention_layernorm, std::make_shared<nn::RMSNorm<T>>(config.hidden_size, config.rms_norm_eps));
-    this->register_module(mlp_name_, mlp, make_feed_forward<T>(config, layer));
+  DecoderLayer(const Config& config, std::int64_t layer, const std::shared_ptr<nn::Rotary<T>>& rotary) {
+    this->register_module("input_layernorm", input_layernorm, norm_of<T>(config));
+    this->register_module("self_attn", self_attn, make_attention<T>(config, rotary));
+    this->register_module("post_attention_layernorm", post_attention_layernorm, norm_of<T>(config));
+    this->register_module(feed_forward_name(config, layer), mlp, make_feed_forward<T>(config, layer));
   }
-  using nn::Module<T>::forward;
-
   // x [B, T, D].
   Tensor<T> forward(const Tensor<T>& x, const nn::AttentionContext& context) {
     const Tensor<T> h = add(x, self_attn->attend(input_layernorm->forward(x), context));
@@ -54,9 +57,6 @@ class DecoderLayer : public nn::Module<T> {
   std::shared_ptr<nn::Module<T>> input_layernorm, post_attention_layernorm;
   std::shared_ptr<nn::Attention<T>> self_attn;
   std::shared_ptr<nn::Module<T>> mlp;
-
- private:
-  std::string mlp_name_;
 };
 
 // Output of a layer and, in training, the balance losses of its experts.
@@ -83,10 +83,9 @@ template <class T>
 class Decoder : public nn::Module<T> {
  public:
   explicit Decoder(const Config& config) {
-    const nn::Init none{.kind = nn::Init::Kind::none};
-    this->register_module("embed_tokens", embed_tokens, std::make_shared<nn::Embedding<T>>(config.vocab_size, config.hidden_size, none));
+    this->register_module("embed_tokens", embed_tokens, std::make_shared<nn::Embedding<T>>(config.vocab_size, config.hidden_size, kNoInit));
     this->register_module("layers", layers, std::make_shared<nn::ModuleList<T>>());
-    this->register_module("norm", norm, std::make_shared<nn::RMSNorm<T>>(config.hidden_size, config.rms_norm_eps));
+    this->register_module("norm", norm, norm_of<T>(config));
   }
 
   std::shared_ptr<nn::Embedding<T>> embed_tokens;

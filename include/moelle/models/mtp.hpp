@@ -13,13 +13,13 @@ namespace moelle::models {
 template <class T>
 class MtpLayer : public DecoderLayer<T> {
  public:
-  MtpLayer(const Config& config, std::int64_t layer) : DecoderLayer<T>(config, layer) {
+  MtpLayer(const Config& config, std::int64_t layer, const std::shared_ptr<nn::Rotary<T>>& rotary) : DecoderLayer<T>(config, layer, rotary) {
     const std::int64_t D = config.hidden_size;
-    this->register_module("enorm", enorm, std::make_shared<nn::RMSNorm<T>>(D, config.rms_norm_eps));
-    this->register_module("hnorm", hnorm, std::make_shared<nn::RMSNorm<T>>(D, config.rms_norm_eps));
-    this->register_module("eh_proj", eh_proj, std::make_shared<nn::Linear<T>>(2 * D, D, false, nn::Init{.kind = nn::Init::Kind::none}));
+    this->register_module("enorm", enorm, norm_of<T>(config));
+    this->register_module("hnorm", hnorm, norm_of<T>(config));
+    this->register_module("eh_proj", eh_proj, std::make_shared<nn::Linear<T>>(2 * D, D, false, kNoInit));
     this->register_module("shared_head", shared_head, std::make_shared<nn::Module<T>>());
-    shared_head->add_module("norm", std::make_shared<nn::RMSNorm<T>>(D, config.rms_norm_eps));
+    shared_head->add_module("norm", norm_of<T>(config));
   }
 
   // hidden, embedding [B, T, D] -> input of the decoder layer [B, T, D].

@@ -3,10 +3,16 @@
 #include <cstdint>
 
 #include <moelle/activation/lanes_simd.hpp>
-#include <moelle/activation/swiglu_simd.hpp>
+#include <moelle/activation/unary_simd.hpp>  // Silu
 #include <moelle/cpu/xsimd.hpp>
 
 namespace moelle::moe::simd {
+
+// min(x, high); NaN stays.
+template <class Arch, class T>
+MOELLE_INLINE xsimd::batch<T, Arch> at_most(const xsimd::batch<T, Arch>& x, const xsimd::batch<T, Arch>& high) {
+  return xsimd::select(x > high, high, x);
+}
 
 // One vector of a row: from the gate and up halves of H and from P.
 template <class Arch, class T>
@@ -16,8 +22,8 @@ struct ExpertSlopes {
   MOELLE_INLINE ExpertSlopes(const xsimd::batch<T, Arch>& x, const xsimd::batch<T, Arch>& z, const xsimd::batch<T, Arch>& da, T limit) {
     using B = xsimd::batch<T, Arch>;
     const B high(limit), low(-limit), zero(T(0));
-    const activation::simd::Silu<Arch, T> s(activation::simd::at_most<Arch, T>(x, high));
-    const B clipped = activation::simd::at_most<Arch, T>(z, high);
+    const activation::simd::Silu<Arch, T> s(at_most<Arch, T>(x, high));
+    const B clipped = at_most<Arch, T>(z, high);
     const B u = xsimd::select(clipped < low, low, clipped);
     activated = s.value * u;
     gate = xsimd::select(x > high, zero, da * u * s.slope);

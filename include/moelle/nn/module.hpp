@@ -73,8 +73,8 @@ class Module {
     slot = value;
     buffers_.push_back({name, &slot, persistent});
   }
-  template <class M>
-  void register_module(const std::string& name, std::shared_ptr<M>& slot, std::shared_ptr<M> value) {
+  template <class M, class N>
+  void register_module(const std::string& name, std::shared_ptr<M>& slot, std::shared_ptr<N> value) {
     check_name(name);
     slot = std::move(value);
     children_.push_back({name, [&slot] { return std::static_pointer_cast<Module>(slot); },

@@ -7,16 +7,6 @@
 
 namespace moelle::norm {
 
-// Row r of x is at x + r * x_stride, D elements.
-template <class T>
-struct RmsNormArgs {
-  const T* x;
-  std::int64_t x_stride;
-  const T* weight;  // [D] or null
-  std::int64_t D;
-  T eps;
-};
-
 template <class T>
 struct Kernels {
   // y[r, :] and rstd[r] for rows [begin, end); rstd may be null.

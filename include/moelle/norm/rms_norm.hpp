@@ -10,6 +10,8 @@
 // NaN makes its row NaN, no other. Infinity gives NaN in its place and 0 in the rest of its row, and so (0 throughout) does a
 // row whose squares overflow. A row of zeros gives zeros if eps > 0. D = 0 and no rows are legal.
 #pragma once
+#include <cstdint>
+
 #include <moelle/core/error.hpp>
 #include <moelle/core/shape.hpp>
 
@@ -26,5 +28,15 @@ inline void check_add_rms_norm(const Shape& x, const Shape& residual, const Shap
   MOELLE_REQUIRE("add_rms_norm", x == residual, str("x and residual must have one shape; got x=", x, " residual=", residual));
   check_rms_norm(x, weight, eps);
 }
+
+// What the kernels see. Row r of x is at x + r * x_stride, D elements.
+template <class T>
+struct RmsNormArgs {
+  const T* x;
+  std::int64_t x_stride;
+  const T* weight;  // [D] or null
+  std::int64_t D;
+  T eps;
+};
 
 }  // namespace moelle::norm

@@ -4,7 +4,7 @@
 
 #include <moelle/activation/lanes_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
-#include <moelle/norm/kernels.hpp>
+#include <moelle/norm/rms_norm.hpp>
 
 namespace moelle::norm::simd {
 

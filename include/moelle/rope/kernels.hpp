@@ -6,12 +6,6 @@
 
 namespace moelle::rope {
 
-struct RopeArgs {
-  std::int64_t heads, head_stride;  // of x
-  std::int64_t D, offset, half;     // head size, first rotated channel, half of the rotated channels
-  bool inverse;
-};
-
 template <class T>
 struct Kernels {
   // One token: x and y at its first head. Indices: pairs interleaved (1) or half-split (0) in x, in y.

@@ -39,4 +39,11 @@ inline void check(const RopeOptions& o, const Shape& x, const Shape& positions, 
                  str("positions must be [T] or [..., T]; got positions=", positions, " x=", x));
 }
 
+// What the kernels see.
+struct RopeArgs {
+  std::int64_t heads, head_stride;  // of x
+  std::int64_t D, offset, half;     // head size, first rotated channel, half of the rotated channels
+  bool inverse;
+};
+
 }  // namespace moelle::rope

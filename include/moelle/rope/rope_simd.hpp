@@ -7,7 +7,7 @@
 #include <utility>
 
 #include <moelle/cpu/xsimd.hpp>
-#include <moelle/rope/kernels.hpp>
+#include <moelle/rope/rope.hpp>
 
 namespace moelle::rope::simd {
 

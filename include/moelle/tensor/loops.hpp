@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <tuple>
 #include <utility>
 
@@ -26,27 +27,32 @@ Strides broadcast_strides(const Tensor<T>& x, const Shape& shape) {
   return strides;
 }
 
-template <std::size_t N>
+inline constexpr int kMaxOperands = 4;
+using Offsets = std::array<std::int64_t, kMaxOperands>;
+
 struct Axes {
+  int operands = 0;
   Shape shape;  // at least one axis
-  std::array<Strides, N> strides;
+  std::array<Strides, kMaxOperands> strides;
 };
 
 // Drops axes of size 1 and merges neighbours. No size may be 0.
-template <std::size_t N>
-Axes<N> merged(const Shape& shape, const std::array<Strides, N>& strides) {
-  Axes<N> r;
+inline Axes merged(const Shape& shape, std::initializer_list<Strides> strides) {
+  Axes r;
+  r.operands = static_cast<int>(strides.size());
+  const Strides* from = strides.begin();
+  const auto N = strides.size();
   for (int d = 0; d < shape.rank(); ++d) {
     if (shape[d] == 1) continue;
     const int last = r.shape.rank() - 1;
     bool joins = last >= 0;
-    for (std::size_t k = 0; joins && k < N; ++k) joins = r.strides[k][last] == strides[k][d] * shape[d];
+    for (std::size_t k = 0; joins && k < N; ++k) joins = r.strides[k][last] == from[k][d] * shape[d];
     if (joins) {
       r.shape[last] *= shape[d];
-      for (std::size_t k = 0; k < N; ++k) r.strides[k][last] = strides[k][d];
+      for (std::size_t k = 0; k < N; ++k) r.strides[k][last] = from[k][d];
     } else {
       r.shape.push_back(shape[d]);
-      for (std::size_t k = 0; k < N; ++k) r.strides[k].push_back(strides[k][d]);
+      for (std::size_t k = 0; k < N; ++k) r.strides[k].push_back(from[k][d]);
     }
   }
   if (r.shape.rank() == 0) {
@@ -56,50 +62,64 @@ Axes<N> merged(const Shape& shape, const std::array<Strides, N>& strides) {
   return r;
 }
 
-// run(offset of each operand, length, step of each operand) for every run along the last axis. `cost` is the work per
-// element, in units of the cheapest.
-template <std::size_t N, class F>
-void for_runs(const Axes<N>& axes, F run, std::int64_t cost = 1) {
-  using Offsets = std::array<std::int64_t, N>;
+// What is done along one run: offset of each operand, length, step of each operand. A plain function pointer, so that the
+// loops around it are compiled once and not once per operation.
+struct RunRef {
+  void (*call)(const void* body, const Offsets& at, std::int64_t n, const Offsets& step);
+  const void* body;
+};
+
+// Runs along the last axis for the rows [begin, end) of the others.
+inline void walk(const Axes& axes, std::int64_t begin, std::int64_t end, const Offsets& step, RunRef run) {
+  const int last = axes.shape.rank() - 1;
+  const auto N = static_cast<std::size_t>(axes.operands);
+  Offsets at{};
+  Shape index(last, 0);
+  std::int64_t rest = begin;
+  for (int d = last - 1; d >= 0; --d) {
+    index[d] = rest % axes.shape[d];
+    rest /= axes.shape[d];
+    for (std::size_t k = 0; k < N; ++k) at[k] += index[d] * axes.strides[k][d];
+  }
+  for (std::int64_t r = begin; r < end; ++r) {
+    run.call(run.body, at, axes.shape[last], step);
+    for (int d = last - 1; d >= 0; --d) {  // the next run, as an odometer turns
+      for (std::size_t k = 0; k < N; ++k) at[k] += axes.strides[k][d];
+      if (++index[d] < axes.shape[d]) break;
+      for (std::size_t k = 0; k < N; ++k) at[k] -= index[d] * axes.strides[k][d];
+      index[d] = 0;
+    }
+  }
+}
+
+inline void for_runs_of(const Axes& axes, RunRef run, std::int64_t cost) {
   const int last = axes.shape.rank() - 1;
   const std::int64_t n = axes.shape[last], grain = std::max<std::int64_t>(kLoopGrain / cost, 16);
   Offsets step{};
-  for (std::size_t k = 0; k < N; ++k) step[k] = axes.strides[k][last];
+  for (std::size_t k = 0; k < static_cast<std::size_t>(axes.operands); ++k) step[k] = axes.strides[k][last];
   if (last == 0) {
     parallel_rows(n, grain, [&](std::int64_t begin, std::int64_t end) {
       Offsets at{};
-      for (std::size_t k = 0; k < N; ++k) at[k] = begin * step[k];
-      run(at, end - begin, step);
+      for (std::size_t k = 0; k < kMaxOperands; ++k) at[k] = begin * step[k];
+      run.call(run.body, at, end - begin, step);
     });
     return;
   }
   std::int64_t runs = 1;
   for (int d = 0; d < last; ++d) runs *= axes.shape[d];
-  parallel_rows(runs, std::max<std::int64_t>(1, grain / n), [&](std::int64_t begin, std::int64_t end) {
-    Offsets at{};
-    Shape index(last, 0);
-    for (std::int64_t rest = begin, d = last - 1; d >= 0; --d) {
-      const int axis = static_cast<int>(d);
-      index[axis] = rest % axes.shape[axis];
-      rest /= axes.shape[axis];
-      for (std::size_t k = 0; k < N; ++k) at[k] += index[axis] * axes.strides[k][axis];
-    }
-    for (std::int64_t r = begin; r < end; ++r) {
-      run(at, n, step);
-      for (int d = last - 1; d >= 0; --d) {  // the next run, as an odometer turns
-        for (std::size_t k = 0; k < N; ++k) at[k] += axes.strides[k][d];
-        if (++index[d] < axes.shape[d]) break;
-        for (std::size_t k = 0; k < N; ++k) at[k] -= index[d] * axes.strides[k][d];
-        index[d] = 0;
-      }
-    }
-  });
+  parallel_rows(runs, std::max<std::int64_t>(1, grain / n), [&](std::int64_t begin, std::int64_t end) { walk(axes, begin, end, step, run); });
+}
+
+// run(at, n, step) for every run along the last axis, spread over threads. `cost` is the work per element, in units of the
+// cheapest.
+template <class F>
+void for_runs(const Axes& axes, const F& run, std::int64_t cost = 1) {
+  for_runs_of(axes, {[](const void* body, const Offsets& at, std::int64_t n, const Offsets& step) { (*static_cast<const F*>(body))(at, n, step); }, &run}, cost);
 }
 
 // out[i] = f(x[i]...) along one run. The cases that matter are written such that the compiler vectorises them.
 template <class U, class F, class... Ts, std::size_t... I>
-void map_run(std::index_sequence<I...>, U* out, std::int64_t n, const std::array<std::int64_t, sizeof...(Ts) + 1>& step, F f,
-             const Ts*... x) {
+void map_run(std::index_sequence<I...>, U* out, std::int64_t n, const Offsets& step, F f, const Ts*... x) {
   if (step[0] == 1 && ((step[I + 1] == 1) && ...)) {
     for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<U>(f(x[i]...));
     return;
@@ -126,9 +146,10 @@ void map_run(std::index_sequence<I...>, U* out, std::int64_t n, const std::array
 template <class U, class F, class... Ts>
 void map_into(const Tensor<U>& y, F f, const Tensor<Ts>&... x) {
   if (y.numel() == 0) return;
-  const auto axes = merged<sizeof...(Ts) + 1>(y.shape(), {y.strides(), broadcast_strides(x, y.shape())...});
+  static_assert(sizeof...(Ts) + 1 <= kMaxOperands);
+  const Axes axes = merged(y.shape(), {y.strides(), broadcast_strides(x, y.shape())...});
   const auto all = [&]<std::size_t... I>(std::index_sequence<I...> sequence) {
-    for_runs(axes, [&](const auto& at, std::int64_t n, const auto& step) {
+    for_runs(axes, [&](const Offsets& at, std::int64_t n, const Offsets& step) {
       map_run(sequence, y.data() + at[0], n, step, f, static_cast<const Ts*>(x.data()) + at[I + 1]...);
     });
   };
@@ -139,8 +160,8 @@ void map_into(const Tensor<U>& y, F f, const Tensor<Ts>&... x) {
 template <class T>
 void copy_elements(const Tensor<T>& from, const Tensor<T>& to) {
   if (to.numel() == 0) return;
-  const auto axes = merged<2>(to.shape(), {to.strides(), broadcast_strides(from, to.shape())});
-  for_runs(axes, [&](const auto& at, std::int64_t n, const auto& step) {
+  const Axes axes = merged(to.shape(), {to.strides(), broadcast_strides(from, to.shape())});
+  for_runs(axes, [&](const Offsets& at, std::int64_t n, const Offsets& step) {
     T* t = to.data() + at[0];
     const T* f = from.data() + at[1];
     if (step[0] == 1 && step[1] == 1) {
@@ -170,8 +191,8 @@ Tensor<U> mapped(const Shape& shape, F f, const Tensor<Ts>&... x) {
 template <class T, class U, class F>
 void update(const Tensor<T>& y, F f, const Tensor<U>& x) {
   if (y.numel() == 0) return;
-  const auto axes = merged<2>(y.shape(), {y.strides(), broadcast_strides(x, y.shape())});
-  for_runs(axes, [&](const auto& at, std::int64_t n, const auto& step) {
+  const Axes axes = merged(y.shape(), {y.strides(), broadcast_strides(x, y.shape())});
+  for_runs(axes, [&](const Offsets& at, std::int64_t n, const Offsets& step) {
     T* to = y.data() + at[0];
     const U* from = x.data() + at[1];
     if (step[0] == 1 && step[1] == 1) {

@@ -204,7 +204,7 @@ Tensor<T> sum_to(const Tensor<T>& g, const Shape& shape) {
   const int skip = g.rank() - shape.rank();
   for (int d = 0; d < g.rank(); ++d)
     if (d < skip || (shape[d - skip] == 1 && g.shape()[d] != 1)) over.dims.push_back(d);
-  return totals<T>(plan_reduction("sum", g, over), [](double total) { return total; }).alias(shape);
+  return totals<T>(plan_reduction("sum", g, over), [](auto total) { return total; }).alias(shape);
 }
 
 }  // namespace detail

@@ -51,7 +51,7 @@ ReducePlan<T> plan_reduction(const char* op, const Tensor<T>& x, const Over& ove
   }
   plan.x = x.detach();
   if (plan.K == 0 || plan.outputs == 0) return plan;
-  Axes<1> run = merged<1>(run_shape, {run_strides});
+  Axes run = merged(run_shape, {run_strides});
   if (run.shape.rank() > 1) {  // reduced axes that do not lie in one line: bring them into one
     Shape shape = kept_shape, strides = kept_strides;
     for (int i = 0; i < run_shape.rank(); ++i) shape.push_back(run_shape[i]), strides.push_back(run_strides[i]);
@@ -62,7 +62,7 @@ ReducePlan<T> plan_reduction(const char* op, const Tensor<T>& x, const Over& ove
     run.strides[0] = Strides{1};
   }
   plan.step = run.strides[0][0];
-  const Axes<1> outer = merged<1>(kept_shape, {kept_strides});
+  const Axes outer = merged(kept_shape, {kept_strides});
   Shape shape = outer.shape, strides = outer.strides[0];
   shape.push_back(plan.K);
   strides.push_back(plan.step);

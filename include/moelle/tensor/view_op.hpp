@@ -69,7 +69,7 @@ template <class T>
 Tensor<T> clone(const Tensor<T>& x) {
   const Tensor<T> y = Tensor<T>::empty(x.shape());
   detail::copy_elements(x, y);
-  return detail::with_gradient("clone", x, y, [](const Tensor<T>& g) { return g; });
+  return detail::with_gradient("clone", x, y, [](const auto& g) { return g; });
 }
 
 // x itself if it is contiguous, else a copy.
@@ -83,7 +83,7 @@ template <class T>
 Tensor<T> reshape(const Tensor<T>& x, const Shape& wanted) {
   const Shape shape = detail::completed("reshape", wanted, x.numel(), x.shape());
   const Tensor<T> y = x.is_contiguous() ? x.alias(shape) : clone(x.detach()).alias(shape);
-  return detail::with_gradient("reshape", x, y, [from = x.shape()](const Tensor<T>& g) { return g.alias(from); });
+  return detail::with_gradient("reshape", x, y, [from = x.shape()](const auto& g) { return g.alias(from); });
 }
 
 // Axes first to last, both included, as one.
@@ -125,7 +125,7 @@ Tensor<T> permute(const Tensor<T>& x, const std::vector<std::int64_t>& dims) {
     shape[i] = x.shape()[d];
     strides[i] = x.strides()[d];
   }
-  return detail::with_gradient("permute", x, x.alias(shape, strides), [inverse](const Tensor<T>& g) {
+  return detail::with_gradient("permute", x, x.alias(shape, strides), [inverse](const auto& g) {
     Shape back(g.rank(), 0), back_strides(g.rank(), 0);
     for (int i = 0; i < g.rank(); ++i) {
       back[i] = g.shape()[static_cast<int>(inverse[i])];
@@ -161,7 +161,7 @@ Tensor<T> slice(const Tensor<T>& x, std::int64_t dim, std::int64_t begin, std::i
   const std::int64_t span = step > 0 ? last - first : first - last, stride = step > 0 ? step : -step;
   Shape shape = x.shape();
   shape[d] = span > 0 ? (span - 1) / stride + 1 : 0;
-  const auto part = [shape, d, first, step](const Tensor<T>& whole) {
+  const auto part = [shape, d, first, step](const auto& whole) {
     Strides strides = whole.strides();
     const std::int64_t offset = first * strides[d];
     if (shape[d] > 1) strides[d] *= step;  // a step past the end must not overflow
@@ -186,7 +186,7 @@ Tensor<T> select(const Tensor<T>& x, std::int64_t dim, std::int64_t index) {
   const std::int64_t n = x.shape()[d];
   MOELLE_REQUIRE("select", index >= -n && index < n, str("index must be in [", -n, ", ", n, "); got index=", index));
   const std::int64_t at = index < 0 ? index + n : index;
-  const auto part = [d, at](const Tensor<T>& whole) {
+  const auto part = [d, at](const auto& whole) {
     Shape shape = whole.shape();
     Strides strides = whole.strides();
     const std::int64_t offset = at * strides[d];
@@ -205,7 +205,7 @@ Tensor<T> squeeze(const Tensor<T>& x, std::int64_t dim) {
   Shape shape = x.shape(), strides = x.strides();
   shape.erase(d);
   strides.erase(d);
-  return detail::with_gradient("squeeze", x, x.alias(shape, strides), [from = x.shape()](const Tensor<T>& g) { return g.alias(from); });
+  return detail::with_gradient("squeeze", x, x.alias(shape, strides), [from = x.shape()](const auto& g) { return g.alias(from); });
 }
 
 // Puts an axis of size 1 before axis dim (of the result).
@@ -215,7 +215,7 @@ Tensor<T> unsqueeze(const Tensor<T>& x, std::int64_t dim) {
   Shape shape = x.shape(), strides = x.strides();
   shape.insert(d, 1);
   strides.insert(d, d < x.rank() ? x.shape()[d] * x.strides()[d] : 1);
-  return detail::with_gradient("unsqueeze", x, x.alias(shape, strides), [from = x.shape()](const Tensor<T>& g) { return g.alias(from); });
+  return detail::with_gradient("unsqueeze", x, x.alias(shape, strides), [from = x.shape()](const auto& g) { return g.alias(from); });
 }
 
 // x under a larger shape, repeated without being copied; -1 keeps a size. Not to be written to.
@@ -228,7 +228,7 @@ Tensor<T> expand(const Tensor<T>& x, const Shape& wanted) {
   MOELLE_REQUIRE("expand", skip >= 0 && broadcast_shapes("expand", x.shape(), shape) == shape,
                  str("x must broadcast to the shape; got x=", x.shape(), " shape=", wanted));
   return detail::with_gradient("expand", x, x.alias(shape, detail::broadcast_strides(x, shape)),
-                               [from = x.shape()](const Tensor<T>& g) { return detail::sum_to(g, from); });
+                               [from = x.shape()](const auto& g) { return detail::sum_to(g, from); });
 }
 template <class T>
 Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape) {

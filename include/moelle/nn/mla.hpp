@@ -1,0 +1,102 @@
+// moelle/nn/mla.hpp -- multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1). Names as in the checkpoints.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <moelle/attention/cache.hpp>
+#include <moelle/attention/mla_op.hpp>
+#include <moelle/nn/attention.hpp>
+#include <moelle/nn/layers.hpp>
+#include <moelle/nn/rotary.hpp>
+#include <moelle/tensor/ops.hpp>
+
+namespace moelle::nn {
+
+struct MlaOptions {
+  std::int64_t hidden_size = 0, num_attention_heads = 0;
+  std::optional<std::int64_t> q_lora_rank;  // none: queries straight from the hidden state
+  std::int64_t kv_lora_rank = 0, qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
+  bool bias = false;
+  double latent_norm_eps = 1e-6;      // of q_a_layernorm and kv_a_layernorm, whatever rms_norm_eps says: as in every released implementation
+  std::int64_t absorb_up_to = 4;      // with a cache, this many new tokens or fewer attend in latent space
+  Init init;
+};
+
+template <class T>
+struct MlaCache : LayerCache {
+  MlaCache(std::int64_t batch, std::int64_t capacity, std::int64_t latent, std::int64_t rope) : held(batch, capacity, latent, rope) {}
+  std::int64_t length() const override { return held.rows.length(); }
+  std::int64_t capacity() const override { return held.rows.capacity(); }
+  void truncate(std::int64_t n) override { held.rows.truncate(n); }
+  std::int64_t bytes() const override { return held.rows.bytes(); }
+  attention::LatentCache<T> held;
+};
+
+template <class T>
+class MLA : public Attention<T> {
+ public:
+  MLA(const MlaOptions& options_, std::shared_ptr<Rotary<T>> rotary) : options(options_), rotary_(std::move(rotary)) {
+    const MlaOptions& o = options;
+    const std::int64_t d = o.hidden_size, H = o.num_attention_heads, q = H * (o.qk_nope_head_dim + o.qk_rope_head_dim);
+    if (o.q_lora_rank) {
+      add("q_a_proj", q_a_proj, d, *o.q_lora_rank, o.bias);
+      this->register_module("q_a_layernorm", q_a_layernorm, std::make_shared<RMSNorm<T>>(*o.q_lora_rank, o.latent_norm_eps));
+      add("q_b_proj", q_b_proj, *o.q_lora_rank, q, false);
+    } else {
+      add("q_proj", q_proj, d, q, false);
+    }
+    add("kv_a_proj_with_mqa", kv_a_proj_with_mqa, d, o.kv_lora_rank + o.qk_rope_head_dim, o.bias);
+    this->register_module("kv_a_layernorm", kv_a_layernorm, std::make_shared<RMSNorm<T>>(o.kv_lora_rank, o.latent_norm_eps));
+    add("kv_b_proj", kv_b_proj, o.kv_lora_rank, H * (o.qk_nope_head_dim + o.v_head_dim), false);
+    add("o_proj", o_proj, H * o.v_head_dim, d, o.bias);
+  }
+
+  Tensor<T> attend(const Tensor<T>& x, const AttentionContext& context) override {
+    MOELLE_REQUIRE("MLA", x.rank() == 3, str("x must be [B, T, D]; got shape=", x.shape()));
+    const std::int64_t B = x.size(0), length = x.size(1), C = options.kv_lora_rank, R = options.qk_rope_head_dim;
+    const Tensor<T> q = rotary_->rotate(reshape(queries(x), {B, length, options.num_attention_heads, -1}), context.first_position, options.qk_nope_head_dim);
+    const Tensor<T> down = kv_a_proj_with_mqa->forward(x);
+    const Tensor<T> latent = kv_a_layernorm->forward(narrow(down, 2, 0, C));
+    const Tensor<T> k_rope = reshape(rotary_->rotate(unsqueeze(narrow(down, 2, C, R), 2), context.first_position, 0), {B, length, R});
+    const Tensor<T> o = context.cache != nullptr ? attend_cached(q, latent, k_rope, *context.cache) : expanded(q, latent, k_rope, context.segments);
+    return o_proj->forward(reshape(o, {B, length, options.num_attention_heads * options.v_head_dim}));
+  }
+  std::shared_ptr<LayerCache> make_cache(std::int64_t batch, std::int64_t capacity) override {
+    return std::make_shared<MlaCache<T>>(batch, capacity, options.kv_lora_rank, options.qk_rope_head_dim);
+  }
+
+  MlaOptions options;
+  std::shared_ptr<Module<T>> q_proj, q_a_proj, q_a_layernorm, q_b_proj, kv_a_proj_with_mqa, kv_a_layernorm, o_proj;
+  std::shared_ptr<Linear<T>> kv_b_proj;  // its weight is taken apart when attention is absorbed
+
+ private:
+  template <class M>
+  void add(const char* name, std::shared_ptr<M>& slot, std::int64_t in, std::int64_t out, bool bias) {
+    this->register_module(name, slot, std::make_shared<Linear<T>>(in, out, bias, options.init));
+  }
+  Tensor<T> queries(const Tensor<T>& x) {
+    return options.q_lora_rank ? q_b_proj->forward(q_a_layernorm->forward(q_a_proj->forward(x))) : q_proj->forward(x);
+  }
+  attention::MlaDims dims() const { return {options.qk_nope_head_dim, options.qk_rope_head_dim, options.v_head_dim}; }
+  attention::AttentionParams params() const {
+    return {.scale = rotary_->softmax_scale() / std::sqrt(static_cast<double>(options.qk_nope_head_dim + options.qk_rope_head_dim))};
+  }
+  Tensor<T> expanded(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, const Tensor<std::int32_t>& segments) {
+    return attention::mla_expanded(q, latent, k_rope, kv_b_proj->weight, dims(), params(), {.segments = segments, .mask = {}});
+  }
+  Tensor<T> attend_cached(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, LayerCache& cache) {
+    auto* own = dynamic_cast<MlaCache<T>*>(&cache);
+    MOELLE_REQUIRE("MLA", own != nullptr, "the cache must come from this module's make_cache; got another kind");
+    own->held.rows.append(concat<T>({latent, k_rope}, 2));
+    const Tensor<T> rows = own->held.rows.view();
+    if (q.size(1) <= options.absorb_up_to) return attention::mla_absorbed(q, rows, kv_b_proj->weight, dims(), params());
+    return expanded(q, narrow(rows, 2, 0, options.kv_lora_rank), narrow(rows, 2, options.kv_lora_rank, options.qk_rope_head_dim), {});
+  }
+
+  std::shared_ptr<Rotary<T>> rotary_;
+};
+
+}  // namespace moelle::nn
