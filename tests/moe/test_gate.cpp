@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include <activation/helpers.hpp>
@@ -18,7 +19,7 @@ namespace {
 Picked<float> pick(const std::vector<float>& s, const std::vector<float>& b, const GateParams& p) {
   const Picked<float> want = by_oracle(s, b, p);
   for (const auto& t : tables<float>()) {  // every example is one for every kernel, too
-    INFO(t.isa);
+    INFO(std::string(t.isa));
     CHECK(by_kernels(t.kernels, s, b, p).experts == want.experts);
   }
   return want;

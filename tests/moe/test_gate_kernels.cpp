@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include <moe/tables.hpp>
@@ -56,7 +57,7 @@ TEST_CASE_TEMPLATE("every instruction set returns the oracle's experts and the b
       const Picked<T> want = by_oracle(s, b, p);
       for (const auto& t : all) {
         const Picked<T> got = by_kernels(t.kernels, s, b, p);
-        INFO(t.isa, " E=", E, " groups=", p.groups, " top_groups=", p.top_groups, " top_k=", p.top_k, " levels=", levels, " seed=", seed);
+        INFO(std::string(t.isa), " E=", E, " groups=", p.groups, " top_groups=", p.top_groups, " top_k=", p.top_k, " levels=", levels, " seed=", seed);
         REQUIRE(got.experts == want.experts);
         REQUIRE(same_or_both_nan(got.weights, want.weights));
         ++cases;
@@ -80,7 +81,7 @@ TEST_CASE_TEMPLATE("scores agree with the oracle in double to a few ulp, whateve
       double worst = 0;
       for (std::size_t i = 0; i < x.size(); ++i)
         if (want[i] > smallest) worst = std::max(worst, std::abs(static_cast<double>(got[i]) - want[i]) / want[i]);
-      INFO(t.isa, " score=", static_cast<int>(kind));
+      INFO(std::string(t.isa), " score=", static_cast<int>(kind));
       CHECK(worst <= 6 * eps);
     }
   }
@@ -95,9 +96,9 @@ TEST_CASE_TEMPLATE("softmax scores of every instruction set agree with the oracl
     moe::ref::gate_scores(wide.data(), E, moe::Score::softmax, want.data());
     for (const auto& t : tables<T>()) {
       t.kernels.gate_scores(x.data(), E, moe::Score::softmax, got.data(), 0, 1);
-      INFO(t.isa, " E=", E);
+      INFO(std::string(t.isa), " E=", E);
       for (std::size_t i = 0; i < x.size(); ++i)
-        CHECK(std::abs(static_cast<double>(got[i]) - want[i]) <= 32 * std::numeric_limits<T>::epsilon() * want[i]);
+        CHECK(std::abs(static_cast<double>(got[i]) - want[i]) <= (16 - std::log(want[i])) * std::numeric_limits<T>::epsilon() * want[i]);
     }
   }
 }
@@ -137,7 +138,7 @@ TEST_CASE_TEMPLATE("the gradient of every instruction set is the oracle's", T, f
             for (const double w : want) largest = std::max(largest, std::abs(w));
             for (const auto& t : tables<T>()) {
               t.kernels.gate_grad(x.data(), s.data(), E, p, chosen.data(), gw.data(), with_scores ? gs.data() : nullptr, got.data(), 0, 1);
-              INFO(t.isa, " E=", E, " score=", static_cast<int>(kind), " spread=", spread);
+              INFO(std::string(t.isa), " E=", E, " score=", static_cast<int>(kind), " spread=", spread);
               for (std::size_t i = 0; i < n; ++i) CHECK(std::abs(static_cast<double>(got[i]) - want[i]) <= 64 * eps * (largest + 1));
               ++compared;
             }

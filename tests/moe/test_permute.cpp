@@ -10,7 +10,6 @@
 #include <moelle/autograd/gradcheck.hpp>
 #include <moelle/moe/permute_op.hpp>
 #include <moelle/moe/permute_ref.hpp>
-#include <moelle/tensor/ops.hpp>  // cast
 
 using namespace moelle;
 using namespace moelle::testing;
@@ -52,7 +51,9 @@ TEST_CASE("the order is that of a stable sort, row is the inverse of slot, and e
     for (std::int64_t e = 0; e < c.E; ++e)
       for (std::int64_t r = p.offsets.data()[e]; r < p.offsets.data()[e + 1]; ++r) CHECK(choice.data()[p.slot.data()[r]] == e);
     CHECK(p.offsets.data()[c.E] == c.N * c.K);
-    const auto strided = moe::make_permutation(scattered(cast<double>(choice)).numel() == 0 ? choice : cast<std::int32_t>(scattered(cast<double>(choice))), c.E);
+    const Tensor<std::int32_t> host = Tensor<std::int32_t>::full({c.N, 2 * c.K}, -7), every_other = host.alias({c.N, c.K}, {2 * c.K, 2});
+    for (std::int64_t i = 0; i < choice.numel(); ++i) every_other.at({i / c.K, i % c.K}) = choice.data()[i];
+    const auto strided = moe::make_permutation(every_other, c.E);
     CHECK(strided.slot.to_vector() == p.slot.to_vector());
   }
 }
@@ -78,7 +79,7 @@ TEST_CASE_TEMPLATE("every instruction set with fused multiply-add gives the same
   for (const auto& t : tables<T>()) {
     const Tensor<T> out = Tensor<T>::empty({c.N, c.D}), dy = Tensor<T>::empty(y.shape()), dw = Tensor<T>::empty(w.shape());
     t.kernels.combine_rows(y.data(), c.D, w.data(), p.row.data(), c.K, out.data(), false, 0, c.N);
-    INFO(t.isa);
+    INFO(std::string(t.isa));
     CHECK(relative_error(wide(out), want) <= 3 * std::numeric_limits<T>::epsilon());
     if (std::string(t.isa) != "sse2") {
       if (!first.defined()) first = out;
@@ -102,7 +103,7 @@ TEST_CASE_TEMPLATE("every instruction set with fused multiply-add gives the same
 
 TEST_CASE("permute and unpermute pass gradcheck") {
   for (const Case& c : kCases) {
-    if (c.N == 0 || c.D == 0) continue;
+    if (c.N * c.D == 0 || c.N > 10) continue;
     const auto p = moe::make_permutation(integers<std::int32_t>({c.N, c.K}, 10, static_cast<std::uint64_t>(c.E)), c.E);
     const auto there = autograd::gradcheck1([&](const auto& in) { return moe::permute(in[0], p); }, {leaf({c.N, c.D}, 11)});
     INFO("N=", c.N, " K=", c.K, " E=", c.E, " D=", c.D, " ", there.where);

@@ -3,6 +3,7 @@
 // A graph is made of coarse nodes, one per operation (fused ones included). A node owns references to its inputs' Meta;
 // an output's Meta owns its node; nodes refer to outputs weakly. So a graph lives as long as one of its outputs does.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -59,6 +60,15 @@ struct Meta {
   void add(const Tensor<T>& g);
   bool grad_is_private() const { return grad.defined() && grad.storage().use_count() == 1 && grad.is_contiguous(); }
 };
+
+// A copy in row-major order.
+template <class T>
+Tensor<T> copied(const Tensor<T>& g) {
+  if (!g.is_contiguous()) return Tensor<T>::from(g.to_vector(), g.shape());
+  const Tensor<T> y = Tensor<T>::empty(g.shape());
+  parallel_rows(g.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) { std::copy(g.data() + begin, g.data() + end, y.data() + begin); });
+  return y;
+}
 
 template <class T>
 void Meta<T>::add(const Tensor<T>& g) {

@@ -43,7 +43,7 @@ class Backward {
     const auto meta = outputs_[i].meta.lock();
     if (meta == nullptr || !meta->grad.defined()) return Tensor<T>::zeros(outputs_[i].shape);
     const Tensor<T>& g = meta->grad;
-    return g.is_contiguous() ? g.detach() : Tensor<T>::from(g.to_vector(), g.shape());
+    return g.is_contiguous() ? g.detach() : copied(g);
   }
   // Whether any gradient reached output i.
   bool has_grad(std::size_t i = 0) const {
@@ -64,7 +64,7 @@ class Backward {
       m.grad = Tensor<T>::empty(shapes_[i]);
       return {m.grad, true};
     }
-    if (!m.grad_is_private()) m.grad = Tensor<T>::from(m.grad.to_vector(), m.grad.shape());
+    if (!m.grad_is_private()) m.grad = copied(m.grad);
     return {m.grad, false};
   }
 

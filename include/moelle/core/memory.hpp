@@ -37,16 +37,16 @@ class MemoryPool {
   }
 
   void* allocate(std::size_t bytes) {
+    if (bytes > kLargest) throw std::bad_alloc();
     const std::size_t size = size_class(bytes);
     {
       const std::lock_guard lock(mutex_);
       auto& list = free_[size];
-      stats_.live_bytes += static_cast<std::int64_t>(size);
-      if (stats_.live_bytes > stats_.peak_bytes) stats_.peak_bytes = stats_.live_bytes;
       if (!list.empty()) {
         void* p = list.back();
         list.pop_back();
         stats_.cached_bytes -= static_cast<std::int64_t>(size);
+        count(size);
         return p;
       }
     }
@@ -55,11 +55,9 @@ class MemoryPool {
       trim();
       p = fresh(size);
     }
-    if (p == nullptr) {
-      const std::lock_guard lock(mutex_);
-      stats_.live_bytes -= static_cast<std::int64_t>(size);
-      throw std::bad_alloc();
-    }
+    if (p == nullptr) throw std::bad_alloc();
+    const std::lock_guard lock(mutex_);
+    count(size);  // only what was really given: a failed request must not raise the peak
     return p;
   }
 
@@ -101,6 +99,12 @@ class MemoryPool {
   }
 
  private:
+  static constexpr std::size_t kLargest = std::size_t{1} << 62;  // sizes and their sums fit 64 bits
+
+  void count(std::size_t size) {
+    stats_.live_bytes += static_cast<std::int64_t>(size);
+    if (stats_.live_bytes > stats_.peak_bytes) stats_.peak_bytes = stats_.live_bytes;
+  }
   // Four classes per power of two: at most 25 % is unused.
   static std::size_t size_class(std::size_t bytes) {
     if (bytes <= kAlign) return kAlign;

@@ -91,14 +91,16 @@ inline std::int64_t numel(const Shape& s) {
 // Row-major strides.
 inline Strides contiguous_strides(const Shape& s) {
   Strides r(s.rank(), 1);
-  for (int i = s.rank() - 2; i >= 0; --i) r[i] = r[i + 1] * std::max<std::int64_t>(s[i + 1], 1);
+  // Unsigned: [0, 2^40, 2^40] is a legal empty shape whose strides overflow and do not matter.
+  for (int i = s.rank() - 2; i >= 0; --i)
+    r[i] = static_cast<std::int64_t>(static_cast<std::uint64_t>(r[i + 1]) * static_cast<std::uint64_t>(std::max<std::int64_t>(s[i + 1], 1)));
   return r;
 }
 
 inline bool is_contiguous(const Shape& shape, const Strides& strides) {
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return true;
   std::int64_t expected = 1;
   for (int i = shape.rank() - 1; i >= 0; --i) {
-    if (shape[i] == 0) return true;
     if (shape[i] != 1 && strides[i] != expected) return false;
     expected *= shape[i];
   }

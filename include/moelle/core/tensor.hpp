@@ -47,8 +47,11 @@ class Tensor {
   // begin, begin + step, ... below (above, for a negative step) end.
   static Tensor arange(std::int64_t begin, std::int64_t end, std::int64_t step = 1) {
     MOELLE_REQUIRE("arange", step != 0, str("step must not be 0; got step=", step));
-    const std::int64_t n = step > 0 ? (end - begin + step - 1) / step : (begin - end - step - 1) / -step;
-    Tensor t = empty({std::max<std::int64_t>(n, 0)});
+    using Wide = __int128;  // end - begin may exceed 64 bits
+    const Wide span = step > 0 ? Wide{end} - begin : Wide{begin} - end, stride = step > 0 ? Wide{step} : -Wide{step};
+    const Wide n = span > 0 ? (span - 1) / stride + 1 : 0;
+    MOELLE_REQUIRE("arange", n <= INT64_MAX, str("number of elements must fit 64 bits; got begin=", begin, " end=", end, " step=", step));
+    Tensor t = empty({static_cast<std::int64_t>(n)});
     for (std::int64_t i = 0; i < t.numel(); ++i) t.data()[i] = static_cast<T>(begin + i * step);
     return t;
   }
@@ -126,7 +129,7 @@ class Tensor {
     extent(shape, strides, low, high);
     const std::int64_t first = checked_add(impl().offset, offset);
     const auto have = static_cast<std::int64_t>(impl().storage->bytes() / sizeof(T));
-    MOELLE_REQUIRE("alias", n == 0 || (first + low >= 0 && checked_add(first, high) <= have),
+    MOELLE_REQUIRE("alias", n == 0 || (checked_add(first, low) >= 0 && checked_add(first, high) <= have),
                    str("view must lie inside the storage; got shape=", shape, " strides=", strides, " offset=", first, " elements=", have));
     return Tensor(impl().storage, first, shape, strides);
   }

@@ -1,6 +1,7 @@
 // moelle/models/causal_lm.hpp -- a decoder-only language model from one configuration.
 #pragma once
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -80,6 +81,16 @@ class CausalLM : public nn::Module<T> {
       MOELLE_REQUIRE("make_cache", cache.layers.back() != nullptr, str("every attention must offer a cache; got none from layer ", i));
     }
     return cache;
+  }
+
+  // Files of transformers announce prediction modules and hold none; official ones hold some that a model may not want, with
+  // copies of embedding and head. Tables of rotary frequencies appear in old files, and a tied head in some.
+  bool is_optional(const std::string& name) const override {
+    const std::string prefix = "model.layers.";
+    if (name.size() > 20 && name.compare(name.size() - 19, 19, "rotary_emb.inv_freq") == 0) return true;
+    if (lm_head == nullptr && name == "lm_head.weight") return true;
+    if (name.compare(0, prefix.size(), prefix) != 0) return false;
+    return std::strtoll(name.c_str() + prefix.size(), nullptr, 10) >= config.num_hidden_layers;
   }
 
   DecoderLayer<T>& layer(std::int64_t i) {

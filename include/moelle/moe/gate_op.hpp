@@ -9,20 +9,13 @@
 #include <moelle/cuda/device.hpp>
 #include <moelle/moe/gate.hpp>
 #include <moelle/moe/kernels.hpp>
+#include <moelle/moe/routing.hpp>
 #include <moelle/tensor/view_op.hpp>  // contiguous
 #if defined(MOELLE_CUDA)
 #include <moelle/moe/gate_cuda.hpp>
 #endif
 
 namespace moelle::moe {
-
-// Where each token goes. All routers, Python's among them, return this.
-template <class T>
-struct Routing {
-  Tensor<std::int32_t> experts;  // [N, K], best first
-  Tensor<T> weights;             // [N, K]
-  Tensor<T> scores;              // [N, E]; undefined if the router has none to show: balance losses then have nothing to act on
-};
 
 namespace detail {
 

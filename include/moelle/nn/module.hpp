@@ -4,10 +4,12 @@
 // registered thing lives in a slot, a member of the module's own, so that replacing it by name (a gate, an attention, a
 // weight) changes what the C++ code uses.
 #pragma once
+#include <algorithm>
 #include <functional>
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -170,23 +172,29 @@ class Module {
     for (const auto& e : state_entries()) out.emplace_back(e.name, e.value());
     return out;
   }
+  // Names that a dict may hold although the module does not, and may leave out all together.
+  virtual bool is_optional(const std::string& name) const {
+    (void)name;
+    return false;
+  }
   // Copies elements into the module. All names and shapes are checked before anything is changed.
   LoadResult load_state_dict(const std::map<std::string, Tensor<T>>& dict, bool strict = true) {
     LoadResult result;
     const auto entries = state_entries();
-    std::map<std::string, bool> known;
+    std::set<std::string> known;
+    const bool any_optional = std::any_of(entries.begin(), entries.end(), [&](const auto& e) { return is_optional(e.name) && dict.count(e.name) != 0; });
     for (const auto& e : entries) {
-      known[e.name] = true;
+      known.insert(e.name);
       const auto it = dict.find(e.name);
       if (it == dict.end()) {
-        result.missing.push_back(e.name);
+        if (any_optional || !is_optional(e.name)) result.missing.push_back(e.name);
         continue;
       }
       MOELLE_REQUIRE("load_state_dict", it->second.shape() == e.shape,
                      str("shapes must agree; got ", e.name, " of shape ", it->second.shape(), " for a parameter of shape ", e.shape));
     }
     for (const auto& [name, value] : dict)
-      if (!known.count(name)) result.unexpected.push_back(name);
+      if (known.count(name) == 0 && !is_optional(name)) result.unexpected.push_back(name);
     MOELLE_REQUIRE("load_state_dict", !strict || (result.missing.empty() && result.unexpected.empty()),
                    "names must agree; got missing=" + list(result.missing) + " unexpected=" + list(result.unexpected));
     for (const auto& e : entries)
@@ -257,7 +265,8 @@ template <class T, class M = Module<T>>
 class ModuleList : public Module<T> {
  public:
   void push_back(std::shared_ptr<M> m) {
-    this->register_module(std::to_string(items_.size()), items_.emplace_back(), std::move(m));
+    const std::string name = std::to_string(items_.size());
+    this->register_module(name, items_.emplace_back(), std::move(m));
   }
   std::size_t size() const { return items_.size(); }
   const std::shared_ptr<M>& operator[](std::size_t i) const { return *std::next(items_.begin(), static_cast<std::ptrdiff_t>(i)); }

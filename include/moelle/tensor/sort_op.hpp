@@ -54,7 +54,8 @@ Tensor<std::int64_t> order_last(const Tensor<T>& x, std::int64_t k, bool descend
         if (descending ? before(p, q) : before(q, p)) return false;
         return a < b;
       };
-      std::partial_sort(order.begin(), order.begin() + k, order.end(), first);
+      if (k == n) std::sort(order.begin(), order.end(), first);
+      else std::partial_sort(order.begin(), order.begin() + k, order.end(), first);
       std::copy_n(order.begin(), k, indices.data() + r * k);
     }
   });

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Compile every public header alone, without warnings. Usage: check_headers.py [-j JOBS] [--compiler CXX]"""
+import argparse
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+INCLUDE = Path(__file__).resolve().parent.parent / "include"
+FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror", "-x", "c++"]
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("-j", type=int, default=2)
+parser.add_argument("--compiler", default="g++")
+options = parser.parse_args()
+
+
+def compile_alone(header):
+    with tempfile.NamedTemporaryFile("w", suffix=".cpp") as unit:
+        unit.write(f"#include <{header}>\n#include <{header}>\n")  # twice: guarded
+        unit.flush()
+        run = subprocess.run([options.compiler, *FLAGS, f"-I{INCLUDE}", unit.name], capture_output=True, text=True)
+    return header, run.returncode, run.stderr
+
+
+headers = sorted(p.relative_to(INCLUDE).as_posix() for p in INCLUDE.rglob("*.hpp"))
+if len(headers) < 50:
+    sys.exit(f"check_headers: only {len(headers)} headers found under {INCLUDE}")
+bad = 0
+with ThreadPoolExecutor(options.j) as pool:
+    for header, status, errors in pool.map(compile_alone, headers):
+        if status != 0:
+            bad += 1
+            print(f"{header} does not compile alone:\n{errors[:1500]}")
+print(f"headers: {len(headers) - bad} of {len(headers)} compile alone")
+sys.exit(bad != 0)

@@ -1,0 +1,5 @@
+#include <moelle/moelle.hpp>
+
+#include "../use.hpp"
+
+double from_other_unit() { return use_moelle(); }
