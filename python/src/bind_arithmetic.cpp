@@ -33,7 +33,7 @@ void def_binary(py::module_& m, const char* op, List list, F f) {
   }, py::arg("input"), py::arg("other").noconvert());
   m.def(op, [=](const Value& a, double s) {
     return dispatch(list, op, a, [&]<class T>(const Tensor<T>& x) -> Value {
-      if constexpr (std::is_integral_v<T>) throw Error(str(op, ": a fraction cannot be combined with integers: convert the tensor first, x.float(); got dtype=", dtype_of<T>, " number=", s));
+      if constexpr (std::is_integral_v<T>) throw py::type_error(str(op, ": a fraction cannot be combined with integers: convert the tensor first, x.float(); got dtype=", dtype_of<T>, " number=", s));
       else return f(x, s);
     });
   }, py::arg("input"), py::arg("other"));
@@ -51,7 +51,7 @@ void def_reversed(py::module_& m, const char* op, List list, F f) {
   }, py::arg("other").noconvert(), py::arg("input"));
   m.def(op, [=](double s, const Value& b) {
     return dispatch(list, op, b, [&]<class T>(const Tensor<T>& x) -> Value {
-      if constexpr (std::is_integral_v<T>) throw Error(str(op, ": a fraction cannot be combined with integers: convert the tensor first, x.float(); got dtype=", dtype_of<T>, " number=", s));
+      if constexpr (std::is_integral_v<T>) throw py::type_error(str(op, ": a fraction cannot be combined with integers: convert the tensor first, x.float(); got dtype=", dtype_of<T>, " number=", s));
       else return f(s, x);
     });
   });
@@ -98,7 +98,7 @@ void bind_comparisons(py::module_& m) {
     const auto& where = as<bool>("masked_fill", "mask", mask);
     return dispatch(NotBool{}, "masked_fill", x, [&]<class T>(const Tensor<T>& t) -> Value {
       if constexpr (std::is_integral_v<decltype(value)>) return masked_fill(t, where, whole<T>("masked_fill", value));
-      else if constexpr (std::is_integral_v<T>) throw Error("masked_fill: value must be a whole number for an integer tensor");
+      else if constexpr (std::is_integral_v<T>) throw py::type_error("masked_fill: value must be a whole number for an integer tensor");
       else return masked_fill(t, where, value);
     });
   };

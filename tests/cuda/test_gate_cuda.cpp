@@ -3,14 +3,16 @@
 
 #include <activation/helpers.hpp>
 #include <moe/tables.hpp>
+#include <moelle/autograd/backward.hpp>
 #include <moelle/cuda/device.hpp>
 #include <moelle/moe/gate_op.hpp>
 
 using namespace moelle;
 using namespace moelle::testing;
 
-TEST_CASE("without CUDA in the build or a device, cuda_available says so") {
-  if (!cuda::cuda_built()) CHECK(!cuda::cuda_available());
+TEST_CASE("a device is only reported as available by a build that can use it") {
+  CHECK((cuda::cuda_built() || !cuda::cuda_available()));
+  if (!cuda::cuda_available()) MESSAGE("no CUDA device: the cases that need one are not run");
 }
 
 #if defined(MOELLE_CUDA)
