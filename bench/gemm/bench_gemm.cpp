@@ -81,7 +81,6 @@ struct Product {
 };
 
 void eigen(const GemmArgs<float>& p) {
-  using Stride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
   using Rows = Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
   using Cols = Eigen::Map<const Eigen::MatrixXf>;
   Eigen::Map<Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>> c(p.c, p.m, p.n);

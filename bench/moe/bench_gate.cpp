@@ -35,7 +35,7 @@ Tensor<float> normal(const Shape& shape, std::uint64_t seed, double scale) {
 }
 
 void per_token(benchmark::State& state) {
-  state.counters["ns_per_token"] = benchmark::Counter(static_cast<double>(state.iterations() * kTokens) * 1e-9, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+  state.SetItemsProcessed(state.iterations() * kTokens);
 }
 
 // Scores are given: selection and weights only.

@@ -139,3 +139,5 @@ void record(const char* op, const Inputs<T>& inputs, const Inputs<T>& outputs, F
 }
 
 }  // namespace moelle::autograd
+
+#include <moelle/autograd/backward.hpp>  // so that Tensor::backward() is defined wherever a gradient can be recorded
