@@ -1,0 +1,20 @@
+// moelle/moelle.hpp -- everything, for users; no header of ours includes it.
+#pragma once
+#include <moelle/activation.hpp>
+#include <moelle/attention.hpp>
+#include <moelle/autograd.hpp>
+#include <moelle/core.hpp>
+#include <moelle/embedding.hpp>
+#include <moelle/estimate.hpp>
+#include <moelle/gemm.hpp>
+#include <moelle/generation.hpp>
+#include <moelle/io.hpp>
+#include <moelle/loss.hpp>
+#include <moelle/models.hpp>
+#include <moelle/moe.hpp>
+#include <moelle/nn.hpp>
+#include <moelle/norm.hpp>
+#include <moelle/rope.hpp>
+#include <moelle/tensor.hpp>
+#include <moelle/text.hpp>
+#include <moelle/training.hpp>
