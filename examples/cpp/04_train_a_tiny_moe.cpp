@@ -29,7 +29,7 @@ int main() {
   const std::string prompt = "The marrow of a mixture";
   auto ids = Tensor<std::int32_t>::empty({1, static_cast<std::int64_t>(prompt.size())});
   for (std::size_t i = 0; i < prompt.size(); ++i) ids.data()[i] = static_cast<unsigned char>(prompt[i]);
-  generation::generate(model, ids, {.max_new_tokens = 60, .sampling = {.temperature = 0.0}}).each([](std::int32_t id) { std::putchar(id); });
+  generation::generate(model, ids, {.max_new_tokens = 40, .sampling = {.temperature = 0.0}}).each([](std::int32_t id) { std::putchar(id); });
   std::putchar('\n');
   return last < 0.5 ? 0 : 1;
 }

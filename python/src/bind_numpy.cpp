@@ -47,16 +47,22 @@ auto with_type(DType t, F&& f) {
   return f.template operator()<bool>();
 }
 
-// The array on the tensor's memory, which it keeps alive; read-only if the tensor is.
+template <class T>
+bool requires_grad(const Tensor<T>& x) {
+  if constexpr (is_real<T>) return x.requires_grad();
+  else return false;
+}
+
+// The array on the tensor's memory, which it keeps alive. Read-only if the tensor is, and if it takes part in gradients: a
+// change that the graph does not see would make them wrong. x.detach().numpy() can be written to.
 py::array to_numpy(const Value& v) {
   return std::visit([&]<class T>(const Tensor<T>& x) {
     if (x.device() != Device::cpu) throw Error(str("numpy: tensor must be on the CPU; got device=", x.device()));
-    MOELLE_REQUIRE("numpy", !(x.requires_grad() && autograd::is_enabled()), "a tensor that requires a gradient must be detached first: x.detach().numpy()");
     std::vector<py::ssize_t> strides;
     for (const std::int64_t s : x.strides()) strides.push_back(static_cast<py::ssize_t>(s) * static_cast<py::ssize_t>(sizeof(T)));
     const py::capsule owner(new std::shared_ptr<Storage>(x.storage()), [](void* p) { delete static_cast<std::shared_ptr<Storage>*>(p); });
     py::array a(py::dtype(py::reinterpret_borrow<py::dtype>(numpy_dtype(dtype_of<T>))), x.shape().vec(), strides, x.data(), owner);
-    if (!x.storage()->writable()) a.attr("setflags")(py::arg("write") = false);
+    if (!x.storage()->writable() || requires_grad(x)) a.attr("setflags")(py::arg("write") = false);
     return a;
   }, v.of);
 }

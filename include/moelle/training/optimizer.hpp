@@ -39,7 +39,7 @@ struct OptimizerOptions {
   Method method = Method::muon;  // of the matrices; embedding, head, router, norms and biases always take AdamW
   double weight_decay = 0.1;     // matrices only
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
-  MuonOptions muon;
+  MuonOptions muon = {};
 };
 
 inline void check(const OptimizerOptions& o) {

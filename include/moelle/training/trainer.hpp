@@ -21,14 +21,14 @@ namespace moelle::training {
 
 struct TrainerOptions {
   double lr = 6e-3;  // peak
-  Schedule schedule;
-  OptimizerOptions optimizer;
+  Schedule schedule = {};
+  OptimizerOptions optimizer = {};
   double clip = 1.0;              // largest global norm of the gradients; 0: none
   std::int64_t accumulation = 1;  // micro-batches per step
   double bias_update_rate = 1e-3;  // gamma of the balance biases; 0: off
   moe::BiasRule bias_rule = moe::BiasRule::sign;
   double mtp_weight = 0.3;        // lambda of the multi-token prediction losses
-  GuardOptions guard;
+  GuardOptions guard = {};
 };
 
 inline void check(const TrainerOptions& o) {
