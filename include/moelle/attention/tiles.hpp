@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include <moelle/attention/kernels.hpp>
 #include <moelle/attention/problem.hpp>
