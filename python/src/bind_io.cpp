@@ -19,6 +19,11 @@ std::map<std::string, Value> to_values(const io::TensorMap& tensors) {
   return out;
 }
 
+// Open files cannot be copied.
+struct Folder {
+  std::unique_ptr<io::PretrainedDirectory> files;
+};
+
 }  // namespace
 
 void bind_io(py::module_& m) {
@@ -32,15 +37,16 @@ void bind_io(py::module_& m) {
     const auto map = to_map(tensors);
     released([&] { return io::save_pretrained(path, config, map), 0; });
   });
-  py::class_<io::PretrainedDirectory>(m, "PretrainedDirectory")
+  py::class_<Folder>(m, "PretrainedDirectory")
       .def_static("open", [](const std::string& path, bool follow_links) {
-        return io::PretrainedDirectory::open(path, follow_links ? io::ShardLinks::follow : io::ShardLinks::refuse);
+        return std::make_unique<Folder>(Folder{std::make_unique<io::PretrainedDirectory>(
+            io::PretrainedDirectory::open(path, follow_links ? io::ShardLinks::follow : io::ShardLinks::refuse))});
       }, py::arg("path"), py::arg("follow_links") = false)
-      .def_property_readonly("config", &io::PretrainedDirectory::config)
-      .def("names", &io::PretrainedDirectory::names)
-      .def("read", [](const io::PretrainedDirectory& d, const std::string& name) { return released([&] { return Value(d.read_any(name)); }); }, py::arg("name"))
-      .def("read_float32", [](const io::PretrainedDirectory& d, const std::string& name) {
-        return released([&] { return Value(d.read<float>(name, io::Convert::floats)); });
+      .def_property_readonly("config", [](const Folder& f) { return models::Config(f.files->config()); })
+      .def("names", [](const Folder& f) { return f.files->names(); })
+      .def("read", [](const Folder& f, const std::string& name) { return released([&] { return Value(f.files->read_any(name)); }); }, py::arg("name"))
+      .def("read_float32", [](const Folder& f, const std::string& name) {
+        return released([&] { return Value(f.files->read<float>(name, io::Convert::floats)); });
       }, py::arg("name"));
   m.def("save_checkpoint", [](const std::string& root, std::int64_t step, const std::map<std::string, std::map<std::string, Value>>& parts, const std::string& state,
                               const std::string& config, int keep) {

@@ -1,4 +1,5 @@
 // Data, optimisers, the training step.
+#include <moelle/io/suggest.hpp>
 #include <moelle/training/corpus.hpp>
 #include <moelle/training/loader.hpp>
 #include <moelle/training/trainer.hpp>
@@ -12,8 +13,11 @@ using training::Batch;
 using training::ByteLoader;
 using training::Corpus;
 using training::Document;
-using Documents = std::vector<Document>;
 using Model = models::CausalLM<Real>;
+
+struct Documents {
+  std::vector<Document> items;
+};
 
 // A loader with the documents that it reads.
 struct Loader {
@@ -23,12 +27,12 @@ struct Loader {
 
 void bind_data(py::module_& m) {
   py::class_<Documents, std::shared_ptr<Documents>>(m, "Documents")
-      .def("__len__", [](const Documents& d) { return d.size(); })
-      .def("name", [](const Documents& d, std::size_t i) { return d.at(i).name; })
-      .def("bytes", [](const Documents& d, std::size_t i) { return py::bytes(d.at(i).bytes); });
+      .def("__len__", [](const Documents& d) { return d.items.size(); })
+      .def("name", [](const Documents& d, std::size_t i) { return d.items.at(i).name; })
+      .def("bytes", [](const Documents& d, std::size_t i) { return py::bytes(d.items.at(i).bytes); });
   py::class_<Corpus>(m, "Corpus")
-      .def_property_readonly("train", [](const Corpus& c) { return std::make_shared<Documents>(c.train); })
-      .def_property_readonly("validation", [](const Corpus& c) { return std::make_shared<Documents>(c.validation); })
+      .def_property_readonly("train", [](const Corpus& c) { return std::make_shared<Documents>(Documents{c.train}); })
+      .def_property_readonly("validation", [](const Corpus& c) { return std::make_shared<Documents>(Documents{c.validation}); })
       .def_readonly("train_bytes", &Corpus::train_bytes).def_readonly("validation_bytes", &Corpus::validation_bytes).def_readonly("files", &Corpus::files)
       .def_readonly("duplicates", &Corpus::duplicates).def_readonly("skipped", &Corpus::skipped);
   m.def("load_corpus", [](const std::vector<std::string>& paths, const std::vector<std::string>& extensions, const std::vector<std::string>& exclude,
@@ -46,7 +50,7 @@ void bind_data(py::module_& m) {
       .def_readonly("ids", &Batch::ids).def_readonly("targets", &Batch::labels).def_readonly("segments", &Batch::segments);
   py::class_<Loader>(m, "ByteLoader")
       .def(py::init([](const std::shared_ptr<Documents>& documents, std::int64_t batch_size, std::int64_t seq_len, std::uint64_t seed, bool shuffle, bool segments) {
-             return std::make_unique<Loader>(Loader{documents, ByteLoader(*documents, {.batch_size = batch_size, .seq_len = seq_len, .seed = seed, .shuffle = shuffle,
+             return std::make_unique<Loader>(Loader{documents, ByteLoader(documents->items, {.batch_size = batch_size, .seq_len = seq_len, .seed = seed, .shuffle = shuffle,
                                                                                        .segments = segments})});
            }), py::arg("documents"), py::kw_only(), py::arg("batch_size") = 16, py::arg("seq_len") = 128, py::arg("seed") = 0, py::arg("shuffle") = true,
            py::arg("segments") = false)
@@ -111,7 +115,7 @@ void bind_trainer(py::module_& m) {
       .def("next_batches", [](const Trainer& t, Loader& l) { return released([&] { return t.next_batches(l.loader); }); }, py::arg("loader"))
       .def_property_readonly("steps_done", &Trainer::steps_done).def_property_readonly("tokens_seen", &Trainer::tokens_seen);
   m.def("evaluate", [](Model& model, const Documents& documents, std::int64_t batch_size, std::int64_t seq_len, std::int64_t max_windows) {
-    return released([&] { return training::evaluate(model, documents, batch_size, seq_len, max_windows); });
+    return released([&] { return training::evaluate(model, documents.items, batch_size, seq_len, max_windows); });
   }, py::arg("model"), py::arg("documents"), py::kw_only(), py::arg("batch_size") = 16, py::arg("seq_len") = 128, py::arg("max_windows") = 0);
 }
 

@@ -46,7 +46,10 @@ TEST_CASE("the warp picks the oracle's experts and gives them weights of the ora
   });
   CHECK(jobs.size() > 100);
   as_warp([&](HostWarp& warp) {
-    for (Job& j : jobs) moe::gpu::gate_select<8>(warp, j.s.data(), j.b.empty() ? nullptr : j.b.data(), static_cast<int>(j.s.size()), j.p, j.got.experts.data(), j.got.weights.data());
+    for (Job& j : jobs) {
+      const float* bias = j.b.empty() ? nullptr : j.b.data();
+      moe::gpu::gate_select<8>(warp, j.s.data(), bias, static_cast<int>(j.s.size()), j.p, j.got.experts.data(), j.got.weights.data());
+    }
   });
   for (const Job& j : jobs) {
     const Picked<float> want = by_oracle(j.s, j.b, j.p);

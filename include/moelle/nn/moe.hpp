@@ -113,7 +113,7 @@ class MoE : public Module<T> {
     const Tensor<T> rows = reshape(x, {-1, D});
     const moe::Routing<T> routing = gate->route(rows);
     last_experts_ = routing.experts;
-    if (this->training() && autograd::is_enabled() && !autograd::recomputing()) count(routing.experts);
+    if (this->training() && !autograd::recomputing()) count(routing.experts);
     balance_loss_ = this->training() && losses.any() ? losses_of(routing, x.rank() == 3 ? x.size(0) : 1) : Tensor<T>();
     const Tensor<T> y = reshape(experts->apply(rows, routing), x.shape());
     return shared_experts != nullptr ? add(y, shared_experts->forward(x)) : y;

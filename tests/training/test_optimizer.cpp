@@ -1,0 +1,109 @@
+// AdamW, Muon and schedules against their definitions.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include <moelle/nn/init.hpp>
+#include <moelle/nn/layers.hpp>
+#include <moelle/gemm.hpp>
+#include <moelle/tensor.hpp>
+#include <moelle/training/adamw_ref.hpp>
+#include <moelle/training/optimizer.hpp>
+#include <moelle/training/schedule.hpp>
+
+#include "support/compare.hpp"
+#include "support/random_tensor.hpp"
+
+using namespace moelle;
+using namespace moelle::training;
+
+TEST_CASE("the AdamW kernel agrees with the oracle, and an element's result does not depend on its place") {
+  for (const std::int64_t n : {0, 1, 7, 16, 33, 1000}) {
+    const AdamWStep s{.lr = 1e-2, .correction1 = 0.1, .correction2 = 0.05, .grad_scale = 0.5};
+    const auto w = test::normal<float>({n}, 1), g = test::normal<float>({n}, 2), m = test::normal<float>({n}, 3), v = test::uniform<float>({n}, 4, 0, 1);
+    const auto rw = clone(w), rm = clone(m), rv = clone(v), w1 = clone(w), m1 = clone(m), v1 = clone(v);
+    ref::adamw(rw.data(), g.data(), rm.data(), rv.data(), n, s);
+    for (std::int64_t i = 0; i < n; ++i) kernels<float>().adamw(w1.data() + i, g.data() + i, m1.data() + i, v1.data() + i, 1, s);
+    kernels<float>().adamw(w.data(), g.data(), m.data(), v.data(), n, s);
+    CHECK(test::bitwise_equal(w, w1));
+    if (n == 0) continue;
+    CHECK(test::max_relative_error(w, rw) < 1e-6);  // a dozen roundings of eps / 2
+    CHECK(test::max_relative_error(m, rm) < 1e-6);
+    CHECK(test::max_relative_error(v, rv) < 1e-6);
+  }
+}
+
+TEST_CASE("five and ten Newton-Schulz steps make a matrix orthogonal, each to its own accuracy") {
+  for (const auto& [rows, cols] : std::vector<std::pair<std::int64_t, std::int64_t>>{{48, 64}, {64, 48}, {30, 30}, {1, 9}, {200, 16}})
+    for (const MuonSteps kind : {MuonSteps::jordan, MuonSteps::deepseek_v4}) {
+      const auto x = test::normal<double>({rows, cols}, 5);
+      std::vector<double> scratch(static_cast<std::size_t>(orthogonalize_scratch(rows, cols)));
+      orthogonalize(x.data(), rows, cols, newton_schulz_steps(kind), scratch.data());
+      const auto gram = rows <= cols ? matmul(x, transpose(x, 0, 1)) : matmul(transpose(x, 0, 1), x);
+      double square = 0, worst = 0;
+      for (std::int64_t i = 0; i < gram.size(0); ++i) {
+        square += gram.at({i, i});
+        worst = std::max(worst, std::abs(gram.at({i, i}) - 1.0));
+      }
+      CAPTURE(rows);
+      CAPTURE(cols);
+      if (kind == MuonSteps::deepseek_v4 && rows != cols) CHECK(worst < 0.03);  // singular values 1.00 +- 0.01
+      CHECK(square / static_cast<double>(gram.size(0)) == doctest::Approx(kind == MuonSteps::jordan ? 0.8 : 0.98).epsilon(0.25));
+    }
+}
+
+TEST_CASE("a Muon update has the promised size, whatever the shape, and decays the weight") {
+  struct Two : nn::Module<float> {
+    Tensor<float> a, b, gain;
+    Two() {
+      register_parameter("a", a, Tensor<float>::zeros({24, 80}));
+      register_parameter("b", b, Tensor<float>::ones({80, 24}));
+      register_parameter("gain", gain, Tensor<float>::ones({24}));
+    }
+  } m;
+  const OptimizerOptions o{.weight_decay = 0.1};
+  Optimizer<float> optimizer(make_groups(m, o), o);
+  m.a.set_grad(test::normal<float>({24, 80}, 6));
+  optimizer.step(0.5);
+  double square = 0;
+  m.a.each([&](float v) { square += static_cast<double>(v) * static_cast<double>(v); });
+  CHECK(std::sqrt(square / (24 * 80)) == doctest::Approx(0.5 * 0.18).epsilon(0.02));
+  CHECK(m.b.data()[0] == 1.0f);  // no gradient, no update, no decay
+  CHECK(m.gain.data()[0] == 1.0f);
+  m.b.set_grad(Tensor<float>::zeros({80, 24}));
+  m.gain.set_grad(Tensor<float>::zeros({24}));
+  optimizer.step(0.5);
+  CHECK(m.b.data()[0] == doctest::Approx(0.95f));  // 1 - lr * decay
+  CHECK(m.gain.data()[0] == 1.0f);                 // vectors do not decay
+}
+
+TEST_CASE("fused weights are taken apart before they are made orthogonal") {
+  nn::SwiGLU<float> mlp(16, 12);
+  const OptimizerOptions o;
+  const auto groups = make_groups(mlp, o);
+  REQUIRE(groups[0].parameters.size() == 2);
+  CHECK(groups[0].parameters[0].count == 2);
+  CHECK(groups[0].parameters[0].rows == 12);
+  CHECK(groups[0].parameters[1].count == 1);
+}
+
+TEST_CASE("schedules warm up, hold and decay as defined") {
+  const Schedule cosine{.total_steps = 100, .warmup_steps = 10, .min_ratio = 0.1};
+  CHECK(rate_at(cosine, 0) == doctest::Approx(0.1));
+  CHECK(rate_at(cosine, 9) == doctest::Approx(1.0));
+  CHECK(rate_at(cosine, 10) == doctest::Approx(1.0));
+  CHECK(rate_at(cosine, 55) == doctest::Approx(0.55));
+  CHECK(rate_at(cosine, 100) == doctest::Approx(0.1));
+  const Schedule wsd{.kind = ScheduleKind::wsd, .total_steps = 100, .min_ratio = 0.0, .decay_fraction = 0.2};
+  CHECK(rate_at(wsd, 79) == 1.0);
+  CHECK(rate_at(wsd, 85) == doctest::Approx(0.5));
+  CHECK(rate_at(wsd, 100) == doctest::Approx(0.0));
+  const Schedule v3{.kind = ScheduleKind::deepseek_v3, .total_steps = 14800};
+  CHECK(rate_at(v3, 9999) == 1.0);
+  CHECK(rate_at(v3, 12150) == doctest::Approx(0.55));
+  CHECK(rate_at(v3, 14400) == doctest::Approx(0.1));
+  CHECK(rate_at(v3, 14700) == doctest::Approx(7.3e-6 / 2.2e-4));
+  CHECK_THROWS_AS(rate_at({.total_steps = 10, .warmup_steps = 11}, 0), Error);
+}
