@@ -1,5 +1,6 @@
 // Data, optimisers, the training step.
 #include <moelle/io/suggest.hpp>
+#include <moelle/training/checkpoint_json.hpp>
 #include <moelle/training/corpus.hpp>
 #include <moelle/training/loader.hpp>
 #include <moelle/training/trainer.hpp>
@@ -113,6 +114,14 @@ void bind_trainer(py::module_& m) {
            py::arg("bias_rule") = "sign", py::arg("mtp_weight") = 0.3, py::arg("guard_limit") = 8.0)
       .def("step", [](Trainer& t, const std::vector<Batch>& batches) { return released([&] { return t.step(batches); }); }, py::arg("batches"))
       .def("next_batches", [](const Trainer& t, Loader& l) { return released([&] { return t.next_batches(l.loader); }); }, py::arg("loader"))
+      .def("save", [](Trainer& t, const std::string& directory, const std::string& extra, int keep) {
+        released([&] { training::save_trainer(t, directory, extra, {.keep = keep}); return 0; });
+      }, py::arg("directory"), py::arg("extra") = "{}", py::kw_only(), py::arg("keep") = 2)
+      .def("load", [](Trainer& t, const std::string& directory) -> py::object {
+        const training::Resumed r = released([&] { return training::load_trainer(t, directory); });
+        if (!r.found) return py::none();
+        return py::dict(py::arg("path") = r.path, py::arg("extra") = r.extra, py::arg("skipped") = r.skipped);
+      }, py::arg("directory"))
       .def_property_readonly("steps_done", &Trainer::steps_done).def_property_readonly("tokens_seen", &Trainer::tokens_seen);
   m.def("evaluate", [](Model& model, const Documents& documents, std::int64_t batch_size, std::int64_t seq_len, std::int64_t max_windows) {
     return released([&] { return training::evaluate(model, documents.items, batch_size, seq_len, max_windows); });
