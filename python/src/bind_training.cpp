@@ -1,6 +1,7 @@
 // Data, optimisers, the training step.
 #include <moelle/io/suggest.hpp>
 #include <moelle/training/checkpoint_json.hpp>
+#include <moelle/training/checkpoint_json.hpp>
 #include <moelle/training/corpus.hpp>
 #include <moelle/training/loader.hpp>
 #include <moelle/training/trainer.hpp>
@@ -51,8 +52,8 @@ void bind_data(py::module_& m) {
       .def_readonly("ids", &Batch::ids).def_readonly("targets", &Batch::labels).def_readonly("segments", &Batch::segments);
   py::class_<Loader>(m, "ByteLoader")
       .def(py::init([](const std::shared_ptr<Documents>& documents, std::int64_t batch_size, std::int64_t seq_len, std::uint64_t seed, bool shuffle, bool segments) {
-             return std::make_unique<Loader>(Loader{documents, ByteLoader(documents->items, {.batch_size = batch_size, .seq_len = seq_len, .seed = seed, .shuffle = shuffle,
-                                                                                       .segments = segments})});
+             return std::unique_ptr<Loader>(new Loader{documents, ByteLoader(documents->items, {.batch_size = batch_size, .seq_len = seq_len, .seed = seed,
+                                                                                         .shuffle = shuffle, .segments = segments})});
            }), py::arg("documents"), py::kw_only(), py::arg("batch_size") = 16, py::arg("seq_len") = 128, py::arg("seed") = 0, py::arg("shuffle") = true,
            py::arg("segments") = false)
       .def_property_readonly("batches_per_epoch", [](const Loader& l) { return l.loader.batches_per_epoch(); })
@@ -122,6 +123,13 @@ void bind_trainer(py::module_& m) {
         if (!r.found) return py::none();
         return py::dict(py::arg("path") = r.path, py::arg("extra") = r.extra, py::arg("skipped") = r.skipped);
       }, py::arg("directory"))
+      .def("_save", [](Trainer& t, const std::string& root, const std::string& extra, int keep) {
+        released([&] { return training::save_trainer(t, root, extra, {.keep = keep}), 0; });
+      })
+      .def("_load", [](Trainer& t, const std::string& root) {
+        const auto r = released([&] { return training::load_trainer(t, root); });
+        return py::make_tuple(r.found, r.path, r.extra, r.skipped);
+      })
       .def_property_readonly("steps_done", &Trainer::steps_done).def_property_readonly("tokens_seen", &Trainer::tokens_seen);
   m.def("evaluate", [](Model& model, const Documents& documents, std::int64_t batch_size, std::int64_t seq_len, std::int64_t max_windows) {
     return released([&] { return training::evaluate(model, documents.items, batch_size, seq_len, max_windows); });

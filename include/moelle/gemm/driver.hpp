@@ -42,7 +42,7 @@ template <class T>
 class Driver {
  public:
   Driver(const std::vector<Problem<T>>& problems, const Layout<T>& layout, const Kernels<T>& table = kernels<T>())
-      : problems_(problems), layout_(layout), kernels_(table), plan_(problems, layout.serial ? 1 : num_threads(), table.mr, table.nr) {}
+      : problems_(problems), layout_(layout), kernels_(table), plan_(problems, layout.serial ? 1 : num_threads(), table.nr) {}
 
   void run() {
     for (std::size_t i = 0; i < problems_.size(); ++i)
@@ -129,13 +129,13 @@ class Driver {
     kernels_.pack_b(b_at(c, k, n), depth_at(c, k), std::min(width, c.n1 - c.n0 - n), panel(c, k, n, shared));
   }
 
-  // Tile boundaries lie on whole register tiles. Tiles that read the same columns of B follow one another.
+  // Columns are cut at whole panels; rows evenly, since register tiles have every height. Tiles that read the same columns of B follow one another.
   void multiply(const Chunk& c, std::int64_t task, T* shared) const {
     const auto part = [](std::int64_t size, std::int64_t unit, std::int64_t parts, std::int64_t i) {
       return std::min(ceil_div(size, unit) * i / parts * unit, size);
     };
     const std::int64_t m = problem(c).m, n = c.n1 - c.n0, r = (task - c.first_task) % c.tiles.rows, q = (task - c.first_task) / c.tiles.rows;
-    const std::int64_t row0 = part(m, kernels_.mr, c.tiles.rows, r), row1 = part(m, kernels_.mr, c.tiles.rows, r + 1);
+    const std::int64_t row0 = part(m, 1, c.tiles.rows, r), row1 = part(m, 1, c.tiles.rows, r + 1);
     const std::int64_t col0 = part(n, kernels_.nr, c.tiles.cols, q), col1 = part(n, kernels_.nr, c.tiles.cols, q + 1);
     if (row0 < row1 && col0 < col1) multiply_tile(c, row0, row1, col0, col1, shared);
   }

@@ -9,6 +9,7 @@
 #include <moelle/core/parallel.hpp>
 #include <moelle/core/tensor.hpp>
 #include <moelle/gemm/products.hpp>
+#include <moelle/tensor/ops.hpp>  // contiguous
 
 namespace moelle::gemm {
 
@@ -29,7 +30,7 @@ Rows<T> rows_of(const Tensor<T>& x) {
   std::int64_t rows = 1, step = 0;  // step: from one row to the next, 0 while there is only one
   for (int i = last - 1; i >= 0; --i) {
     if (shape[i] == 1) continue;
-    if (step != 0 && x.strides()[i] != step * rows && x.numel() != 0) return rows_of(Tensor<T>::from(x.to_vector(), shape));
+    if (step != 0 && x.strides()[i] != step * rows && x.numel() != 0) return rows_of(contiguous(x.detach()));
     if (step == 0) step = x.strides()[i];
     rows *= shape[i];
   }
@@ -99,7 +100,7 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
   Shape shape = x.shape();
   shape[shape.rank() - 1] = N;
   const Tensor<T> y = Tensor<T>::empty(shape);
-  const Tensor<T> b = !bias.defined() || bias.is_contiguous() ? bias : Tensor<T>::from(bias.to_vector());
+  const Tensor<T> b = !bias.defined() || bias.is_contiguous() ? bias : contiguous(bias.detach());
   gemm(GemmArgs<T>{.m = rows.rows, .n = N, .k = K, .a = rows.matrix, .b = {weight.data(), weight.strides()[1], weight.strides()[0]},
                    .c = y.data(), .ldc = N, .bias = b.defined() ? b.data() : nullptr});
   if (!autograd::wants_grad(x, weight, bias)) return y;

@@ -23,7 +23,7 @@ namespace detail {
 inline constexpr std::int64_t kTileRows = 168;   // rows of one task at most: packed A of a K block is 183 KB, a part of the L2 cache
 inline constexpr std::int64_t kTileCols = 512;   // columns of one task that reads shared B: 512 KB of B for a K block
 inline constexpr std::int64_t kOwnCols = 256;    // columns below which packing A again for each task of columns would show
-inline constexpr std::int64_t kFewRows = 28;     // so few rows that packing A does not show
+inline constexpr std::int64_t kFewRows = 28;     // so few rows that packing A does not show; no tile of rows is cut smaller
 inline constexpr double kSerialFlops = 4e5;      // a few microseconds: less than waking another thread
 inline constexpr double kTaskFlops = 2e6;        // what a task should at least have to do
 inline constexpr std::int64_t kTasksPerThread = 8;  // evens out what other programs take from a thread
@@ -39,7 +39,7 @@ struct Tiling {
 class Plan {
  public:
   template <class List>
-  Plan(const List& problems, int threads, std::int64_t mr, std::int64_t nr) : mr_(mr), nr_(nr) {
+  Plan(const List& problems, int threads, std::int64_t nr) : nr_(nr) {
     double flops = 0;
     std::int64_t tiles = 0;
     for (const auto& p : problems) {
@@ -64,8 +64,8 @@ class Plan {
       if (n >= cut_ * kOwnCols) return {1, even(cut_ * ceil_div(n, kTileCols), 1), false};
     }
     const std::int64_t cols = ceil_div(n, kTileCols);
-    const std::int64_t rows = even(cut_ * ceil_div(m, kTileRows), cols);
-    return {std::min(rows, ceil_div(m, mr_)), cols, true};
+    const std::int64_t rows = even(cut_ * ceil_div(m, kTileRows), cols), most = std::max<std::int64_t>(m / kFewRows, 1);
+    return {rows <= most ? rows : most > threads_ ? most / threads_ * threads_ : most, cols, true};
   }
 
  private:
@@ -75,7 +75,7 @@ class Plan {
     return n;
   }
 
-  std::int64_t mr_, nr_;
+  std::int64_t nr_;
   std::int64_t count_ = 0;  // problems
   std::int64_t cut_ = 1;  // into how many times more tiles than the caches ask for
   int threads_ = 1;

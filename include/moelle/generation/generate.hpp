@@ -39,8 +39,7 @@ Tensor<std::int32_t> generate(models::CausalLM<T>& model, const Tensor<std::int3
                  str("prompt and new tokens must fit max_position_embeddings; got prompt=", P, " max_new_tokens=", options.max_new_tokens,
                      " max_position_embeddings=", model.config.max_position_embeddings));
   const autograd::NoGrad guard;
-  const bool training = model.training();
-  model.eval();
+  const nn::EvalMode<T> eval(model);
   std::vector<std::vector<std::int32_t>> rows(static_cast<std::size_t>(B));
   for (std::int64_t b = 0; b < B; ++b)
     for (std::int64_t t = 0; t < P; ++t) rows[static_cast<std::size_t>(b)].push_back(prompt.at({b, t}));
@@ -88,7 +87,6 @@ Tensor<std::int32_t> generate(models::CausalLM<T>& model, const Tensor<std::int3
     if (on_token != nullptr && !on_token(step, drawn)) break;
     if (std::all_of(ended.begin(), ended.end(), [](bool e) { return e; })) break;
   }
-  model.train(training);
   return pack(0, static_cast<std::int64_t>(rows[0].size()));
 }
 

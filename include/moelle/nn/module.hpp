@@ -260,6 +260,34 @@ class Module {
   bool training_ = true;
 };
 
+// Evaluation mode for a scope, also when an exception leaves it.
+template <class T>
+class EvalMode {
+ public:
+  explicit EvalMode(Module<T>& module) : module_(module), training_(module.training()) { module_.eval(); }
+  ~EvalMode() { module_.train(training_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  Module<T>& module_;
+  bool training_;
+};
+
+// Evaluation mode until the end of the scope, then the mode that was, also when an exception passes.
+template <class T>
+class Evaluating {
+ public:
+  explicit Evaluating(Module<T>& module) : module_(module), training_(module.training()) { module.eval(); }
+  Evaluating(const Evaluating&) = delete;
+  Evaluating& operator=(const Evaluating&) = delete;
+  ~Evaluating() { module_.train(training_); }
+
+ private:
+  Module<T>& module_;
+  bool training_;
+};
+
 // Children "0", "1", ...
 template <class T, class M = Module<T>>
 class ModuleList : public Module<T> {

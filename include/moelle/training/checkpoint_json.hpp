@@ -4,7 +4,9 @@
 // steps and tokens done, and the configuration. Batches, initial values and samples are functions of seeds and step numbers, so there
 // is no other state: training that stops after any step and goes on from its checkpoint has the same bits as if it had not stopped.
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <string>
 #include <utility>
@@ -89,6 +91,7 @@ Resumed load_trainer(Trainer<T>& trainer, const std::string& root) {
     return n;
   };
   const std::int64_t optimizer_steps = number("optimizer_steps"), tokens = number("tokens"), in_a_row = number("guard_in_a_row");
+  const std::string extra = io::member(state, "extra", "state.json").dump();
 
   std::map<std::string, Tensor<T>> weights;
   for (const auto& [name, t] : c.parts.at("model")) weights[name] = std::get<Tensor<T>>(t);
@@ -102,7 +105,7 @@ Resumed load_trainer(Trainer<T>& trainer, const std::string& root) {
   trainer.guard().norms.assign(norms.begin(), norms.end());
   trainer.guard().in_a_row = in_a_row;
   trainer.set_progress(c.step, tokens);
-  return {true, loaded.path, io::member(state, "extra", "state.json").dump(), loaded.skipped};
+  return {true, loaded.path, extra, loaded.skipped};
 }
 
 }  // namespace moelle::training

@@ -4,9 +4,11 @@
 // windows of seq_len + 1 that overlap by one token, and the windows are drawn without repetition. So batch `step` can be
 // made without making any other: the loader's only state is the step.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <future>
 #include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -41,6 +43,8 @@ class ByteLoader {
                    str("documents must fill one batch; got bytes=", bytes, " batch_size=", options.batch_size, " seq_len=", options.seq_len));
   }
   ByteLoader(std::vector<Document>&&, const LoaderOptions&) = delete;  // documents must outlive the loader
+  ByteLoader(const ByteLoader&) = delete;                              // the thread that reads ahead holds this address
+  ByteLoader& operator=(const ByteLoader&) = delete;
 
   std::int64_t batches_per_epoch() const { return windows_ / options_.batch_size; }
 

@@ -69,6 +69,7 @@ class Trainer {
     report.step = step_;
     report.lr = options_.lr * rate_at(options_.schedule, std::min(step_, options_.schedule.total_steps));
     for (const Batch& b : batches) report.tokens += targets(b);
+    MOELLE_REQUIRE("trainer", report.tokens > 0, str("a step needs at least one target; got none in ", batches.size(), " batches"));
     model_.train(true);
     optimizer_.zero_grad();
     reset_counts();
@@ -147,15 +148,13 @@ double evaluate(models::CausalLM<T>& model, const std::vector<Document>& documen
   ByteLoader loader(documents, {.batch_size = batch_size, .seq_len = seq_len, .shuffle = false});
   std::int64_t batches = loader.batches_per_epoch();
   if (max_windows > 0) batches = std::min(batches, std::max<std::int64_t>(1, max_windows / batch_size));
-  const bool training = model.training();
-  model.eval();
+  const nn::EvalMode<T> eval(model);
   double sum = 0.0;
   for (std::int64_t i = 0; i < batches; ++i) {
     const Batch b = loader.batch(i);
     sum += static_cast<double>(model.loss({.ids = b.ids, .targets = b.labels}).loss.item());
     check_interrupt();
   }
-  model.train(training);
   return sum / static_cast<double>(batches);
 }
 
