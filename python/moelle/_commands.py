@@ -131,3 +131,30 @@ def generate(
 
     lm = models.CausalLM.from_pretrained(model)
     print(prompt + generation.text(lm, prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed))
+
+
+@app.command()
+def demo(
+    data: list[str] = typer.Option([], "--data", help="Files or folders to train on; default: the Python standard library's sources."),
+    quick: bool = typer.Option(False, "--quick", help="A short run: less than a minute of training on two cores."),
+    steps: int = typer.Option(None, help="Steps of 2,048 bytes; default 600, with --quick 100."),
+    optimizer: str = typer.Option("muon", help="muon (for matrices, AdamW for the rest) or adamw, in both arms."),
+    lr: float = typer.Option(None, help="Peak learning rate; default 6e-3, with adamw 3e-3."),
+    seed: int = typer.Option(1),
+    folder: Path = typer.Option(Path("runs/demo"), help="Where runs are kept, to go on with."),
+    picture: Path = typer.Option(Path("demo.png")),
+    fresh: bool = typer.Option(False, "--fresh", help="Forget an earlier run with the same options."),
+) -> None:
+    """Trains a mixture of experts and its dense twin on the same text, side by side."""
+    from rich.console import Console
+
+    from . import _demo
+
+    if optimizer not in ("muon", "adamw"):
+        raise moelle.Error(f"demo: optimizer must be muon or adamw; got optimizer={optimizer!r}{moelle._core.did_you_mean(optimizer, ['muon', 'adamw'])}")
+    steps = steps if steps is not None else 100 if quick else 600
+    if not 1 <= steps <= 1_000_000:
+        raise moelle.Error(f"demo: steps must be in [1, 1000000]; got steps={steps}")
+    options = _demo.Options(data=[str(Path(p).resolve()) for p in data], optimizer=optimizer, steps=steps, seed=seed,
+                            lr=lr if lr is not None else 6e-3 if optimizer == "muon" else 3e-3)
+    raise typer.Exit(_demo.run(options, folder=folder, picture=picture, fresh=fresh, console=Console()))

@@ -83,8 +83,8 @@ def __index__(self) -> int:
 def __repr__(self) -> str:
     text = ops.text(self)
     if self._producer:
-        return f"{text[:-1]}, grad_fn=<{self._producer}>)"
-    return f"{text[:-1]}, requires_grad=True)" if self.requires_grad else text
+        return text.replace("requires_grad=true", f"grad_fn=<{self._producer}>")
+    return text.replace("requires_grad=true", "requires_grad=True")
 
 
 @method

@@ -90,7 +90,8 @@ void bind_models(py::module_& m) {
       .def("make_cache", &Model::make_cache, py::arg("batch"), py::arg("capacity"))
       .def("last_routing", [](Model& self) {
         std::vector<Ids> out;
-        for (const auto& [layer, moe] : self.moe_layers()) out.push_back(moe->last_experts());
+        for (const auto& [layer, moe] : self.moe_layers())
+          if (layer < self.config.num_hidden_layers && moe->last_experts().defined()) out.push_back(moe->last_experts());
         return out;
       })
       .def("moe_layers", &Model::moe_layers)

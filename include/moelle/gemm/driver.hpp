@@ -137,7 +137,21 @@ class Driver {
     const std::int64_t m = problem(c).m, n = c.n1 - c.n0, r = (task - c.first_task) % c.tiles.rows, q = (task - c.first_task) / c.tiles.rows;
     const std::int64_t row0 = part(m, 1, c.tiles.rows, r), row1 = part(m, 1, c.tiles.rows, r + 1);
     const std::int64_t col0 = part(n, kernels_.nr, c.tiles.cols, q), col1 = part(n, kernels_.nr, c.tiles.cols, q + 1);
-    if (row0 < row1 && col0 < col1) multiply_tile(c, row0, row1, col0, col1, shared);
+    if (row0 == row1 || col0 == col1) return;
+    const bool preset = c.k0 == 0 && (layout_.bias != nullptr || c.k1 == c.k0);
+    if (preset) start(row1 - row0, col1 - col0, c.n0 + col0, c_at(c, row0, col0));
+    const bool adds = layout_.accumulate || preset || c.k0 > 0;
+    const std::int64_t done = row1 - row0 == 1 && !c.tiles.shared ? multiply_row(c, row0, col0, col1, adds) : col0;
+    if (done < col1) multiply_tile(c, row0, row1, done, col1, adds, shared);
+  }
+
+  // One row, without packing, up to the last whole panel; returns the column at which it stops.
+  std::int64_t multiply_row(const Chunk& c, std::int64_t row, std::int64_t col0, std::int64_t col1, bool adds) const {
+    if (layout_.a_col_stride != 1 || (layout_.b_row_stride != 1 && layout_.b_col_stride != 1)) return col0;
+    const std::int64_t cols = (col1 - col0) / kernels_.nr * kernels_.nr;
+    for (std::int64_t k = 0; k < c.k1 - c.k0; k += kBlockK)
+      kernels_.row(cols, depth_at(c, k), a_at(c, row, k).data, b_at(c, k, col0), c_at(c, row, col0), adds || k > 0);
+    return col0 + cols;
   }
 
   // Whether the kernel reads A in place. Not if it is to be used for very many columns: packed, it needs fewer pages. Not if more rows
@@ -149,7 +163,7 @@ class Driver {
 
   // As many K blocks of A as fit stay packed while the columns pass, a panel at a time: C and B are then in the L1 cache. Where a
   // task packs B from plain rows, it takes more columns at once, since it reads memory in pieces of that length.
-  void multiply_tile(const Chunk& c, std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, T* shared) const {
+  void multiply_tile(const Chunk& c, std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, bool adds, T* shared) const {
     const std::int64_t rows = row1 - row0, K = c.k1 - c.k0, a_size = packed_a_size<T>(rows);
     const bool in_place = reads_in_place(rows, col1 - col0);
     const std::int64_t room = in_place ? K : kPackedABytes / static_cast<std::int64_t>(sizeof(T)) / a_size * kBlockK;
@@ -157,8 +171,6 @@ class Driver {
     const std::int64_t step = c.tiles.shared || layout_.b_col_stride != 1 ? kernels_.nr : kPackPanels * kernels_.nr;
     T* left = in_place ? nullptr : workspace().left.reserve<T>(depth / kBlockK * a_size);
     T* right = c.tiles.shared ? nullptr : workspace().right.reserve<T>(kBlockK * step);
-    const bool preset = c.k0 == 0 && (layout_.bias != nullptr || K == 0);
-    if (preset) start(rows, col1 - col0, c.n0 + col0, c_at(c, row0, col0));
     for (std::int64_t first = 0; first < K; first += depth) {
       const std::int64_t last = std::min(first + depth, K);
       for (std::int64_t k = first; k < last && !in_place; k += kBlockK)
@@ -169,7 +181,7 @@ class Driver {
           if (!c.tiles.shared) kernels_.pack_b(b_at(c, k, col), depth_at(c, k), cols, right);
           const T* a = in_place ? a_at(c, row0, k).data : left + (k - first) / kBlockK * a_size;
           kernels_.block(rows, cols, depth_at(c, k), a, in_place ? layout_.a_row_stride : kPackedRow<T>, c.tiles.shared ? panel(c, k, col, shared) : right,
-                         c_at(c, row0, col), layout_.ldc, layout_.accumulate || preset || c.k0 + k > 0);
+                         c_at(c, row0, col), layout_.ldc, adds || k > 0);
         }
     }
   }

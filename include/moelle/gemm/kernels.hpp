@@ -20,6 +20,8 @@ struct Kernels {
   void (*pack_b)(Matrix<T> b, std::int64_t k, std::int64_t n, T* out);
   // C[m, n] = (accumulate ? C : 0) + A B for one K block; b packed.
   void (*block)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b, T* c, std::int64_t ldc, bool accumulate);
+  // c[n] = (accumulate ? c : 0) + a[k] B for one row and K block; B in place, one of its strides 1, n a multiple of nr.
+  void (*row)(std::int64_t n, std::int64_t k, const T* a, Matrix<T> b, T* c, bool accumulate);
 };
 
 template <class T>

@@ -125,6 +125,7 @@ class CausalLM : public nn::Module<T> {
     MOELLE_REQUIRE("CausalLM", ids.rank() == 2, str("ids must be [B, T]; got shape=", ids.shape()));
     MOELLE_REQUIRE("CausalLM", !segments.defined() || segments.shape() == ids.shape(),
                    str("segments must have the shape of ids; got segments=", segments.shape(), " ids=", ids.shape()));
+    MOELLE_REQUIRE("CausalLM", !segments.defined() || cache == nullptr, "segments must not be given with a cache, which holds one document per row; got both");
     nn::AttentionContext context{.first_position = cache != nullptr ? cache->length() : 0, .segments = segments};
     Tensor<T> x = model->embed_tokens->lookup(ids), balance;
     for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {

@@ -274,20 +274,6 @@ class EvalMode {
   bool training_;
 };
 
-// Evaluation mode until the end of the scope, then the mode that was, also when an exception passes.
-template <class T>
-class Evaluating {
- public:
-  explicit Evaluating(Module<T>& module) : module_(module), training_(module.training()) { module.eval(); }
-  Evaluating(const Evaluating&) = delete;
-  Evaluating& operator=(const Evaluating&) = delete;
-  ~Evaluating() { module_.train(training_); }
-
- private:
-  Module<T>& module_;
-  bool training_;
-};
-
 // Children "0", "1", ...
 template <class T, class M = Module<T>>
 class ModuleList : public Module<T> {
