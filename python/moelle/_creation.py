@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import _core
 from ._core import Tensor, dtype, ops
+from ._numpy import np
 
 _DEFAULT = dtype.float32
 _random = {"seed": 0, "draws": 0}

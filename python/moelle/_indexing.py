@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import operator
 
-import numpy as np
-
 from . import _core
 from ._core import Tensor, dtype, ops
+from ._numpy import np
 
 
 def _as_index(item):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
-
 from . import _core
 from ._core import Parameter, Tensor, dtype, ops
 from ._indexing import get_item, set_item
+from ._numpy import np
 
 _METHODS: dict[str, Any] = {}
 
@@ -572,7 +571,9 @@ for _name, _f in _METHODS.items():
 Tensor.T = property(lambda self: ops.permute(self, list(reversed(range(self.ndim)))), doc="All axes in reverse order; a view.")
 Tensor.mT = property(lambda self: ops.transpose(self, -2, -1), doc="The last two axes exchanged; a view.")
 Tensor.data = property(lambda self: self.detach(), lambda self, value: self.detach().copy_(value), doc="The elements without the graph.")
-Tensor.__module__ = Parameter.__module__ = "moelle"
+Tensor.__module__ = Parameter.__module__ = dtype.__module__ = "moelle"
+dtype.__str__ = lambda self: self.name
+dtype.__repr__ = lambda self: f"moelle.{self.name}"
 Parameter.__repr__ = lambda self: "Parameter containing:\n" + _METHODS["__repr__"](self)
 
 

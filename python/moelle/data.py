@@ -20,5 +20,11 @@ def load_corpus(paths, *, extensions=(), exclude=(), validation_fraction: float 
                  min_validation_bytes=min_validation_bytes, max_file_bytes=max_file_bytes, seed=seed)
 
 
+Batch.__doc__ = "ids [B, T], targets [B, T] (the next tokens), and segments [B, T] (numbers of documents) or None; int32."
+ByteLoader.__doc__ = """Batches of windows over packed documents: ``ByteLoader(documents, batch_size=16, seq_len=128, seed=0)``.
+
+``batch(i)`` is a function of the seed and i alone; the next one is made meanwhile."""
+Corpus.__doc__ = "``train`` and ``validation`` documents, their bytes, and how many files, duplicates and others there were."
+Documents.__doc__ = "Texts with their names."
 for _c in [Batch, ByteLoader, Corpus, Documents]:
     _c.__module__ = "moelle.data"

@@ -6,7 +6,7 @@ the input embedding costs nothing, the head does.
 >>> import moelle
 >>> e = moelle.estimate.model("deepseek-v3", context=4096)
 >>> e.total_params, round(e.train_flops_per_token / 1e9, 1), e.cache_bytes_per_token
-(671026404352, 250.5, 70272.0)
+(671026419200, 250.5, 70272.0)
 """
 
 from __future__ import annotations
@@ -61,6 +61,10 @@ def to_dict(self) -> dict:
 
 
 Estimate.to_dict = to_dict
+Estimate.__doc__ = "Parameters, FLOPs per token, cache and memory of a model; bytes where the name says memory or bytes."
+Part.__doc__ = "A part of a model: its parameters, and those that one token passes through."
+TrainingCost.__doc__ = "FLOPs, machine hours, days, dollars, and the utilisation reached."
+TrainingRun.__doc__ = "A run: tokens, FLOPs per token or hours per trillion tokens, machine and price."
 Estimate.__repr__ = lambda self: f"Estimate({', '.join(f'{n}={getattr(self, n)!r}' for n in FIELDS)})"
 for _c in [Estimate, Part, TrainingCost, TrainingRun]:
     _c.__module__ = "moelle.estimate"

@@ -17,6 +17,11 @@ __all__ = [
 ]
 
 
+GateParams.__doc__ = """How a gate scores, groups, chooses and weighs; ``greedy``, ``group_limited_greedy`` and ``noaux_tc`` make the known ones.
+
+``groups`` must divide the number of experts; ``top_k <= top_groups * experts / groups``."""
+
+
 # --- products -----------------------------------------------------------------------------------------------------------
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from os import fspath
 
-import numpy as np
-
 from . import _core
 from ._core import Tensor
+from ._numpy import np
 
 __all__ = ["list_checkpoints", "load_checkpoint", "load_file", "load_metadata", "save_checkpoint", "save_file"]
 

@@ -13,10 +13,9 @@ import json
 from os import PathLike, fspath
 from pathlib import Path
 
-import numpy as np
-
 from . import _core, nn  # noqa: F401  (nn gives modules their methods)
 from ._core import CausalLM, Config, Decoder, DecoderCache, DecoderLayer, LossOutput, MtpLayer, Tensor, dtype
+from ._numpy import np
 
 __all__ = ["CausalLM", "Config", "Decoder", "DecoderCache", "DecoderLayer", "LossOutput", "MtpLayer", "presets"]
 
@@ -27,11 +26,9 @@ def _text(source) -> str:
             return json.dumps(source)
         except TypeError as e:
             raise _core.Error(f"config: values must be those of JSON; got {e}") from None
-    if isinstance(source, PathLike):
-        return Path(source).read_text(encoding="utf-8")
-    if not isinstance(source, str):
+    if not isinstance(source, (str, PathLike)):
         raise TypeError(f"config: must be a path, a dict or the text of a config.json; got {type(source).__name__}")
-    if source.lstrip().startswith("{"):
+    if isinstance(source, str) and source.lstrip().startswith("{"):
         return source
     path = Path(source)
     return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
@@ -76,6 +73,11 @@ Config.to_dict = to_dict
 Config.replace = replace
 Config.__repr__ = lambda self: f"Config({', '.join(f'{k}={v!r}' for k, v in to_dict(self).items())})"
 Config.__doc__ = "A checked configuration; attributes are the keys of Hugging Face's config.json. Make one with ``Config.from_json`` or ``Config.preset``."
+Decoder.__doc__ = "Embedding, layers and final norm: everything under ``model.``."
+DecoderCache.__doc__ = "What all layers remember of the tokens seen so far: ``model.make_cache(batch, capacity)``."
+DecoderLayer.__doc__ = "x + attention(norm(x)), then x + mlp(norm(x)); x [B, T, D]."
+MtpLayer.__doc__ = "A multi-token prediction module of DeepSeek-V3 (arXiv:2412.19437, section 2.2)."
+LossOutput.__doc__ = "loss, mtp and balance (None where there is none), and their weighted sum total."
 for _c in [CausalLM, Config, Decoder, DecoderCache, DecoderLayer, LossOutput, MtpLayer]:
     _c.__module__ = "moelle.models"
 

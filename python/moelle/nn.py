@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from . import _core
 from ._core import (
     Attention, AttentionContext, BalanceLosses, Embedding, Experts, Gate, LayerCache, Linear, LoadResult, MLA, Module, ModuleList, MoE, MultiHeadAttention, Parameter,
     RMSNorm, Rotary, Routing, SwiGLU, Tensor, TopKGate, dtype,
 )
 from ._core.ops import GateParams
+from ._numpy import np
 
 __all__ = ["Attention", "AttentionContext", "BalanceLosses", "Embedding", "Experts", "Gate", "GateParams", "LayerCache", "Linear", "LoadResult", "MLA", "Module",
            "ModuleList", "MoE", "MultiHeadAttention", "Parameter", "RMSNorm", "Rotary", "Routing", "SwiGLU", "TopKGate", "clip_grad_norm_"]
@@ -187,6 +186,14 @@ def clip_grad_norm_(parameters, max_norm: float) -> float:
     return norm
 
 
+AttentionContext.__doc__ = "What an attention is told: first_position, segments [B, T] or None, cache or None."
+BalanceLosses.__doc__ = "Factors of the balance losses of a MoE layer: sequence, batch, switch, z; 0 computes none."
+LayerCache.__doc__ = "What one layer remembers. Derive from it and define length(), capacity(), truncate(length) and bytes()."
+LoadResult.__doc__ = "Names that a state dict lacked (missing) or had too many (unexpected)."
+ModuleList.__doc__ = "Modules under the names 0, 1, ..."
+Parameter.__doc__ = "A tensor that training moves: assigned to an attribute of a module, it is registered there."
+Rotary.__doc__ = "The rotary tables that the attentions of a model share (Su et al., arXiv:2104.09864)."
+Routing.__doc__ = "Where tokens go: experts [N, K] int32, weights [N, K], scores [N, E] or None."
 Linear.__doc__ = """``y = x W^T + b``: x [..., in_features] -> [..., out_features]; weight [out_features, in_features].
 
 Initial weights are uniform in +-1/sqrt(in_features), a function of ``seed``."""

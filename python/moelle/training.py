@@ -46,6 +46,7 @@ Trainer.save, Trainer.load = save, load
 Trainer.__doc__ = """One optimiser step after another on a ``CausalLM``: gradients of all micro-batches, guard, clipping, update, balance of the experts.
 
 Matrices take ``optimizer`` ("muon" or "adamw"), everything else AdamW. ``schedule``: constant, cosine, wsd, deepseek_v3."""
+StepReport.__doc__ = "What happened in one step: loss in nats, gradient norm, tokens, seconds, balance of the experts, and why it was skipped."
 StepReport.to_dict = lambda self: {n: getattr(self, n) for n in FIELDS}
 StepReport.__repr__ = lambda self: f"StepReport(step={self.step}, loss={self.loss:.4f}, tokens={self.tokens}, seconds={self.seconds:.3f}, skipped={self.skipped!r})"
 for _c in [StepReport, Trainer]:

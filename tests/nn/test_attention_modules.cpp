@@ -38,75 +38,80 @@ template <class T>
 Tensor<T> in_pieces(nn::Attention<T>& a, const Tensor<T>& x, const std::vector<std::int64_t>& pieces) {
   const auto cache = a.make_cache(x.size(0), x.size(1));
   std::vector<Tensor<T>> out;
-  std::int64_t at = 0;
+  std::int64_t done = 0;
   for (const std::int64_t n : pieces) {
-    out.push_back(a.attend(contiguous(slice(x, 1, at, at + n)), {.first_position = at, .cache = cache.get()}));
-    at += n;
-    CHECK(cache->length() == at);
+    out.push_back(a.attend(contiguous(slice(x, 1, done, done + n)), {.first_position = done, .cache = cache.get()}));
+    done += n;
+    CHECK(cache->length() == done);
   }
   return concat<T>(out, 1);
 }
 
-// One sequence x[T, D] by the definition, token by token, in double.
-std::vector<double> by_definition(nn::MultiHeadAttention<double>& m, const Tensor<double>& x, rope::Layout layout) {
+// Plain loops for one sequence, in double, on rows of `width` elements.
+using Rows = std::vector<double>;
+std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+Rows apply_linear(nn::Module<double>& module, const Rows& x, std::int64_t in) {
+  const auto& l = dynamic_cast<nn::Linear<double>&>(module);
+  const std::int64_t out = l.weight.size(0), T = static_cast<std::int64_t>(x.size()) / in;
+  Rows y(at(T * out));
+  for (std::int64_t t = 0; t < T; ++t)
+    for (std::int64_t i = 0; i < out; ++i) {
+      y[at(t * out + i)] = l.bias.defined() ? l.bias.data()[i] : 0.0;
+      for (std::int64_t d = 0; d < in; ++d) y[at(t * out + i)] += l.weight.data()[i * in + d] * x[at(t * in + d)];
+    }
+  return y;
+}
+void normalize(nn::Module<double>& module, Rows& x, std::int64_t width) {
+  const auto& n = dynamic_cast<nn::RMSNorm<double>&>(module);
+  for (std::size_t r = 0; r < x.size(); r += at(width)) {
+    double square = 0;
+    for (std::size_t i = 0; i < at(width); ++i) square += x[r + i] * x[r + i];
+    for (std::size_t i = 0; i < at(width); ++i) x[r + i] *= n.weight.data()[i] / std::sqrt(square / static_cast<double>(width) + n.eps);
+  }
+}
+// Rows of `heads` vectors of S channels; row t turns by t.
+void turn(Rows& x, std::int64_t heads, std::int64_t S, bool interleaved) {
+  for (std::int64_t v = 0; v < static_cast<std::int64_t>(x.size()) / S; ++v)
+    for (std::int64_t i = 0; i < S / 2; ++i) {
+      const double angle = static_cast<double>(v / heads) * std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(S));
+      double &a = x[at(v * S + (interleaved ? 2 * i : i))], &b = x[at(v * S + (interleaved ? 2 * i + 1 : i + S / 2))];
+      const double u = a * std::cos(angle) - b * std::sin(angle), w = a * std::sin(angle) + b * std::cos(angle);
+      a = u, b = w;
+    }
+}
+Rows project(const nn::AttentionOptions& o, nn::Module<double>& linear, nn::Module<double>* norm, const Rows& x, std::int64_t heads) {
+  Rows y = apply_linear(linear, x, o.hidden_size);
+  if (norm != nullptr && o.qk_norm == nn::QkNorm::whole) normalize(*norm, y, heads * o.head_dim);
+  if (o.clip_qkv > 0)
+    for (double& v : y) v = std::clamp(v, -o.clip_qkv, o.clip_qkv);
+  if (norm != nullptr && o.qk_norm == nn::QkNorm::head) normalize(*norm, y, o.head_dim);
+  return y;
+}
+// Token t and head h of `mixed`: values of the keys that it sees, weighed.
+void mix(const nn::AttentionOptions& o, const Rows& q, const Rows& k, const Rows& v, std::int64_t t, std::int64_t h, double* mixed) {
+  const std::int64_t H = o.num_attention_heads, J = o.num_key_value_heads, S = o.head_dim, j = h / (H / J);
+  const std::int64_t from = o.sliding_window > 0 ? std::max<std::int64_t>(0, t - o.sliding_window + 1) : 0;
+  Rows p(at(t + 1));
+  double sum = 0;
+  for (std::int64_t s = from; s <= t; ++s) {
+    double dot = 0;
+    for (std::int64_t i = 0; i < S; ++i) dot += q[at((t * H + h) * S + i)] * k[at((s * J + j) * S + i)];
+    sum += p[at(s)] = std::exp(dot / std::sqrt(static_cast<double>(S)));
+  }
+  for (std::int64_t s = from; s <= t; ++s)
+    for (std::int64_t i = 0; i < S; ++i) mixed[i] += p[at(s)] / sum * v[at((s * J + j) * S + i)];
+}
+Rows by_definition(nn::MultiHeadAttention<double>& m, const Rows& x, bool interleaved) {
   const auto& o = m.options;
-  const std::int64_t T = x.size(1), D = x.size(2), H = o.num_attention_heads, J = o.num_key_value_heads, S = o.head_dim;
-  const auto project = [&](nn::Module<double>& linear_, nn::Module<double>* norm, std::int64_t heads, bool turn) {
-    const auto& l = dynamic_cast<nn::Linear<double>&>(linear_);
-    std::vector<double> y(static_cast<std::size_t>(T * heads * S));
-    for (std::int64_t t = 0; t < T; ++t)
-      for (std::int64_t i = 0; i < heads * S; ++i) {
-        double sum = l.bias.defined() ? l.bias.data()[i] : 0.0;
-        for (std::int64_t d = 0; d < D; ++d) sum += l.weight.data()[i * D + d] * x.data()[t * D + d];
-        y[static_cast<std::size_t>(t * heads * S + i)] = sum;
-      }
-    const auto normalize = [&](std::int64_t size) {
-      const auto& w = dynamic_cast<nn::RMSNorm<double>&>(*norm);
-      for (std::int64_t r = 0; r < T * heads * S / size; ++r) {
-        double square = 0;
-        for (std::int64_t i = 0; i < size; ++i) square += y[static_cast<std::size_t>(r * size + i)] * y[static_cast<std::size_t>(r * size + i)];
-        for (std::int64_t i = 0; i < size; ++i) y[static_cast<std::size_t>(r * size + i)] *= w.weight.data()[i] / std::sqrt(square / static_cast<double>(size) + w.eps);
-      }
-    };
-    if (norm != nullptr && o.qk_norm == nn::QkNorm::whole) normalize(heads * S);
-    if (o.clip_qkv > 0)
-      for (double& v : y) v = std::clamp(v, -o.clip_qkv, o.clip_qkv);
-    if (norm != nullptr && o.qk_norm == nn::QkNorm::head) normalize(S);
-    for (std::int64_t t = 0; turn && t < T; ++t)
-      for (std::int64_t h = 0; h < heads; ++h)
-        for (std::int64_t i = 0; i < S / 2; ++i) {
-          const double angle = static_cast<double>(t) * std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(S));
-          const std::int64_t base = (t * heads + h) * S, first = layout == rope::Layout::interleaved ? 2 * i : i, second = layout == rope::Layout::interleaved ? 2 * i + 1 : i + S / 2;
-          double &a = y[static_cast<std::size_t>(base + first)], &b = y[static_cast<std::size_t>(base + second)];
-          const double u = a * std::cos(angle) - b * std::sin(angle), v = a * std::sin(angle) + b * std::cos(angle);
-          a = u, b = v;
-        }
-    return y;
-  };
-  const auto q = project(*m.q_proj, m.q_norm.get(), H, true), k = project(*m.k_proj, m.k_norm.get(), J, true), v = project(*m.v_proj, nullptr, J, false);
-  std::vector<double> mixed(static_cast<std::size_t>(T * H * S)), out(static_cast<std::size_t>(T * D));
+  const std::int64_t T = static_cast<std::int64_t>(x.size()) / o.hidden_size, H = o.num_attention_heads, J = o.num_key_value_heads, S = o.head_dim;
+  Rows q = project(o, *m.q_proj, m.q_norm.get(), x, H), k = project(o, *m.k_proj, m.k_norm.get(), x, J), mixed(at(T * H * S));
+  const Rows v = project(o, *m.v_proj, nullptr, x, J);
+  turn(q, H, S, interleaved);
+  turn(k, J, S, interleaved);
   for (std::int64_t t = 0; t < T; ++t)
-    for (std::int64_t h = 0; h < H; ++h) {
-      const std::int64_t j = h / (H / J), from = o.sliding_window > 0 ? std::max<std::int64_t>(0, t - o.sliding_window + 1) : 0;
-      std::vector<double> p(static_cast<std::size_t>(t + 1));
-      double sum = 0;
-      for (std::int64_t s = from; s <= t; ++s) {
-        double dot = 0;
-        for (std::int64_t i = 0; i < S; ++i) dot += q[static_cast<std::size_t>((t * H + h) * S + i)] * k[static_cast<std::size_t>((s * J + j) * S + i)];
-        sum += p[static_cast<std::size_t>(s)] = std::exp(dot / std::sqrt(static_cast<double>(S)));
-      }
-      for (std::int64_t s = from; s <= t; ++s)
-        for (std::int64_t i = 0; i < S; ++i)
-          mixed[static_cast<std::size_t>((t * H + h) * S + i)] += p[static_cast<std::size_t>(s)] / sum * v[static_cast<std::size_t>((s * J + j) * S + i)];
-    }
-  const auto& l = dynamic_cast<nn::Linear<double>&>(*m.o_proj);
-  for (std::int64_t t = 0; t < T; ++t)
-    for (std::int64_t d = 0; d < D; ++d) {
-      double sum = l.bias.defined() ? l.bias.data()[d] : 0.0;
-      for (std::int64_t i = 0; i < H * S; ++i) sum += l.weight.data()[d * H * S + i] * mixed[static_cast<std::size_t>(t * H * S + i)];
-      out[static_cast<std::size_t>(t * D + d)] = sum;
-    }
-  return out;
+    for (std::int64_t h = 0; h < H; ++h) mix(o, q, k, v, t, h, mixed.data() + (t * H + h) * S);
+  return apply_linear(*m.o_proj, mixed, H * S);
 }
 
 struct Variant {
@@ -140,7 +145,7 @@ TEST_CASE("multi-head attention computes its definition for every option") {
     nn::MultiHeadAttention<double> m(v.options, rotary<double>(v.options.head_dim, v.layout));
     stir(m);
     const auto x = test::normal<double>({1, 9, 20}, 2);
-    const auto want = Tensor<double>::from(by_definition(m, x, v.layout), {1, 9, 20});
+    const auto want = Tensor<double>::from(by_definition(m, x.to_vector(), v.layout == rope::Layout::interleaved), {1, 9, 20});
     CHECK(test::max_relative_error(m(x).detach(), want) < 1e-12);  // exp and sums of 9 in double
   }
 }
@@ -163,6 +168,7 @@ TEST_CASE("latent attention from its cache, absorbed or expanded, agrees with on
     for (const bool bias : {false, true})
       for (const std::int64_t absorb_up_to : {0, 4, 100}) {
         CAPTURE(low_rank);
+        CAPTURE(bias);
         CAPTURE(absorb_up_to);
         nn::MLA<double> m(mla_options(low_rank, bias), rotary<double>(4));
         stir(m);
@@ -179,7 +185,7 @@ TEST_CASE("the latent cache holds rank plus rotary numbers per token, forgets wh
   const auto cache = m.make_cache(1, 6);
   const auto x = test::normal<double>({1, 5, 24}, 3), other = test::normal<double>({1, 2, 24}, 4);
   m.attend(x, {.cache = cache.get()});
-  const auto again = [&](std::int64_t at, const Tensor<double>& y) { return m.attend(y, {.first_position = at, .cache = cache.get()}); };
+  const auto again = [&](std::int64_t first, const Tensor<double>& y) { return m.attend(y, {.first_position = first, .cache = cache.get()}); };
   CHECK(cache->capacity() == 6);
   CHECK(cache->bytes() % ((10 + 4) * 8) == 0);
   const auto last = contiguous(slice(x, 1, 3, 5));

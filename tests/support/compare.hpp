@@ -11,13 +11,6 @@
 
 namespace moelle::test {
 
-namespace detail {
-template <class T>
-bool same_bits(T a, T b) {
-  return std::memcmp(&a, &b, sizeof(T)) == 0;
-}
-}  // namespace detail
-
 // The same shape and the same bits (two NaN of one bit pattern are equal, 0 and -0 are not).
 template <class T>
 bool bitwise_equal(const Tensor<T>& a, const Tensor<T>& b) {
@@ -27,7 +20,7 @@ bool bitwise_equal(const Tensor<T>& a, const Tensor<T>& b) {
   a.each([&](T v) { x.push_back(v); });
   b.each([&](T v) { y.push_back(v); });
   for (std::size_t i = 0; i < x.size(); ++i)
-    if (!detail::same_bits<T>(x[i], y[i])) return false;
+    if (const T p = x[i], q = y[i]; std::memcmp(&p, &q, sizeof(T)) != 0) return false;
   return true;
 }
 

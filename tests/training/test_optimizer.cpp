@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include <moelle/nn/init.hpp>
@@ -15,6 +16,7 @@
 
 #include "support/compare.hpp"
 #include "support/random_tensor.hpp"
+#include "training/tiny.hpp"
 
 using namespace moelle;
 using namespace moelle::training;
@@ -77,6 +79,70 @@ TEST_CASE("a Muon update has the promised size, whatever the shape, and decays t
   optimizer.step(0.5);
   CHECK(m.b.data()[0] == doctest::Approx(0.95f));  // 1 - lr * decay
   CHECK(m.gain.data()[0] == 1.0f);                 // vectors do not decay
+}
+
+TEST_CASE("three AdamW steps take the values of the algorithm, bias corrections and decay included") {
+  nn::Linear<double> layer(1, 1, true);
+  layer.weight.data()[0] = 2.0;
+  const OptimizerOptions o{.method = Method::adamw, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
+  Optimizer<double> optimizer(make_groups(layer, o), o);
+  double w = 2.0, b = 0.0, m = 0.0, v = 0.0;
+  for (int t = 1; t <= 3; ++t) {
+    const double g = 0.5 * t - 1.2, lr = 0.01 * t;
+    layer.weight.set_grad(Tensor<double>::full({1, 1}, 4 * g));  // four times too large, clipped by grad_scale
+    layer.bias.set_grad(Tensor<double>::full({1}, 4 * g));
+    optimizer.step(lr, 0.25);
+    m = 0.9 * m + 0.1 * g;
+    v = 0.95 * v + 0.05 * g * g;
+    const double update = m / (1 - std::pow(0.9, t)) / (std::sqrt(v / (1 - std::pow(0.95, t))) + 1e-8);
+    w -= lr * (update + 0.1 * w);
+    b -= lr * update;  // a bias does not decay
+    CHECK(layer.weight.data()[0] == doctest::Approx(w).epsilon(1e-13));
+    CHECK(layer.bias.data()[0] == doctest::Approx(b).epsilon(1e-13));
+  }
+  CHECK(optimizer.steps() == 3);
+  CHECK_THROWS_AS(optimizer.step(std::nan("")), Error);
+  CHECK_THROWS_AS(optimizer.step(-1.0), Error);
+}
+
+TEST_CASE("Muon is for hidden matrices: tables, routers of every family, norms and biases take AdamW, and only matrices decay") {
+  for (const char* family : {"deepseek_v3", "mixtral"}) {
+    models::Config c = family[0] == 'd' ? test::tiny_config() : models::Config::defaults(family);
+    if (family[0] == 'm') {
+      c.vocab_size = c.hidden_size = 16;
+      c.num_attention_heads = c.num_key_value_heads = c.num_hidden_layers = 2;
+      c.intermediate_size = c.moe_intermediate_size = 8;
+    }
+    models::CausalLM<float> model(c);
+    const auto groups = make_groups(model, OptimizerOptions{});
+    std::size_t listed = 0;
+    for (const auto& g : groups)
+      for (const auto& p : g.parameters) {
+        CAPTURE(p.name);
+        ++listed;
+        const auto has = [&](const char* part) { return p.name.find(part) != std::string::npos; };
+        const bool table = has("embed_tokens") || has("lm_head") || has(".gate."), vector = has("norm");
+        CHECK((g.method == Method::adamw) == (table || vector));
+        CHECK((g.weight_decay > 0) == !vector);
+      }
+    CHECK(listed == model.named_parameters().size());
+  }
+}
+
+TEST_CASE("a large matrix is updated with the same bits by any number of threads") {
+  std::vector<float> want;
+  const int before = num_threads();
+  for (const int threads : {1, 3}) {
+    set_num_threads(threads);
+    nn::Linear<float> layer(530, 500);
+    const OptimizerOptions o{.muon = {.steps = MuonSteps::jordan}};
+    Optimizer<float> optimizer(make_groups(layer, o), o);
+    layer.weight.set_grad(test::normal<float>({500, 530}, 8));
+    optimizer.step(0.1);
+    if (want.empty()) want = layer.weight.to_vector();
+    CHECK(layer.weight.to_vector() == want);
+  }
+  set_num_threads(before);
 }
 
 TEST_CASE("fused weights are taken apart before they are made orthogonal") {

@@ -55,7 +55,7 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) { return a.s
 }  // namespace
 
 TEST_CASE("stopping after any step and resuming gives bit-identical weights") {
-  for (const Run& run : {Run{}, Run{.method = Method::adamw}, Run{.accumulation = 2, .mtp = 1}}) {
+  for (const Run& run : {Run{}, Run{.method = Method::adamw}, Run{.accumulation = 2, .mtp = 1}, Run{.method = Method::adamw, .accumulation = 2, .mtp = 1}}) {
     const auto undisturbed = train(run, 8);
     for (const std::int64_t stop : {1, 4, 7}) {
       CAPTURE(stop);
@@ -64,6 +64,44 @@ TEST_CASE("stopping after any step and resuming gives bit-identical weights") {
       CHECK(same(train(run, 8, folder.path), undisturbed));
     }
   }
+}
+
+TEST_CASE("a checkpoint after every step, each resumed in its turn, changes no bit") {
+  const Run run{.accumulation = 2, .mtp = 1};
+  const auto undisturbed = train(run, 5);
+  const Folder folder;
+  train(run, 1, "", folder.path);
+  for (std::int64_t step = 2; step < 5; ++step) train(run, step, folder.path, folder.path);
+  CHECK(same(train(run, 5, folder.path), undisturbed));
+  CHECK(io::list_checkpoints(folder.path).size() == 2);  // the last two are kept
+}
+
+TEST_CASE("the guard's history, the moments and the counters come back as they were") {
+  const Folder folder;
+  models::CausalLM<float> model(test::tiny_config(), 1), fresh(test::tiny_config(), 2);
+  const TrainerOptions o{.schedule = {.total_steps = 12}, .guard = {.limit = 6, .window = 4, .patience = 3}};
+  Trainer<float> a(model, o), b(fresh, o);
+  const auto documents = test::tiny_documents();
+  ByteLoader loader(documents, {.batch_size = 2, .seq_len = 24, .seed = 3});
+  for (int i = 0; i < 3; ++i) a.step(a.next_batches(loader));
+  a.guard().losses = {1.0 / 3.0, 0.1, 2e-300, 1.0};
+  a.guard().norms = {1e300, 0.1, 0.2, 0.3};
+  a.guard().in_a_row = 2;
+  save_trainer(a, folder.path);
+  const Resumed r = load_trainer(b, folder.path);
+  CHECK(r.extra == "{}");
+  CHECK(r.skipped.empty());
+  CHECK(b.steps_done() == 3);
+  CHECK(b.tokens_seen() == 3 * 2 * 24);
+  CHECK(b.optimizer().steps() == 3);
+  CHECK(b.guard().losses == a.guard().losses);
+  CHECK(b.guard().norms == a.guard().norms);
+  CHECK(b.guard().in_a_row == 2);
+  const auto x = a.optimizer().state(), y = b.optimizer().state();
+  REQUIRE(x.size() == y.size());
+  for (std::size_t i = 0; i < x.size(); ++i) CHECK(x[i].second.to_vector() == y[i].second.to_vector());
+  CHECK_THROWS_AS(save_trainer(a, folder.path, "{not json"), Error);
+  CHECK(load_trainer(b, folder.path).found);
 }
 
 TEST_CASE("resuming a resumed run, with another number of threads each time, changes no bit") {

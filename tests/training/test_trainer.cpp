@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "support/compare.hpp"
@@ -94,6 +95,84 @@ TEST_CASE("a training step has the same bits for 1, 2, 3 and 7 threads, and with
     CHECK(std::memcmp(weights.data(), want.data(), 4 * want.size()) == 0);
   }
   set_num_threads(before);
+}
+
+TEST_CASE("grouped-query attention and softmax routing train with the same bits for any number of threads, too") {
+  models::Config c = models::Config::defaults("mixtral");
+  c.vocab_size = 256;
+  c.hidden_size = 32;
+  c.num_hidden_layers = 2;
+  c.num_attention_heads = 4;
+  c.num_key_value_heads = 2;
+  c.intermediate_size = c.moe_intermediate_size = 16;
+  c.output_router_logits = true;
+  std::vector<float> want;
+  const int before = num_threads();
+  for (const int threads : {1, 2, 3, 7}) {
+    set_num_threads(threads);
+    models::CausalLM<float> model(c, 1);
+    Trainer<float> trainer(model, {.schedule = {.total_steps = 10}, .accumulation = 2});
+    for (int i = 0; i < 2; ++i) CHECK(trainer.step({batch_of(2 * i, 3), batch_of(2 * i + 1, 3)}).balance_loss > 0);
+    const auto weights = test::flat(model);
+    if (want.empty()) want = weights;
+    CAPTURE(threads);
+    CHECK(std::memcmp(weights.data(), want.data(), 4 * want.size()) == 0);
+  }
+  set_num_threads(before);
+}
+
+TEST_CASE("a batch without any target is refused and nothing changes") {
+  models::CausalLM<float> model(test::tiny_config(), 1);
+  Trainer<float> trainer(model, {.schedule = {.total_steps = 10}});
+  Batch b = batch_of(0);
+  b.labels = Tensor<std::int32_t>::full(b.labels.shape(), models::kIgnore);
+  const auto weights = test::flat(model);
+  CHECK_THROWS_WITH_AS(trainer.step({b}), "trainer: a step needs at least one target; got none in 1 batches", Error);
+  CHECK(trainer.steps_done() == 0);
+  CHECK(test::flat(model) == weights);
+  CHECK(trainer.step({b, batch_of(1)}).tokens == 2 * 24);  // beside another one it adds nothing
+}
+
+TEST_CASE("a refused step moves no selection bias and leaves no gradient; the next one is as if it had not been") {
+  models::CausalLM<float> one(test::tiny_config(), 1), two(test::tiny_config(), 1);
+  const TrainerOptions o{.schedule = {.kind = ScheduleKind::constant, .total_steps = 10}, .bias_update_rate = 0.1, .guard = {.limit = 3, .window = 2, .patience = 100}};
+  Trainer<float> a(one, o), b(two, o);
+  for (int i = 0; i < 2; ++i) a.step({batch_of(i)}), b.step({batch_of(i)});
+  a.guard().losses = {1.0, 1.0};  // the next loss is a spike beside these
+  CHECK(a.step({batch_of(5)}).skipped.find("deviations") != std::string::npos);
+  for (const auto& p : one.parameters()) CHECK_FALSE(p.grad().defined());
+  CHECK(test::flat(one) == test::flat(two));
+  a.guard().losses = b.guard().losses;
+  a.step({batch_of(2)});
+  b.step({batch_of(2)});
+  CHECK(test::flat(one) == test::flat(two));
+}
+
+TEST_CASE("evaluation is the mean loss of the windows in order, the same each time, and leaves the model as it was") {
+  models::CausalLM<float> model(test::tiny_config(), 1);
+  const auto documents = test::tiny_documents();
+  const double loss = evaluate(model, documents, 4, 24);
+  ByteLoader loader(documents, {.batch_size = 1, .seq_len = 24, .shuffle = false});
+  double sum = 0;
+  const std::int64_t windows = loader.batches_per_epoch() / 4 * 4;
+  {
+    const autograd::NoGrad guard;
+    for (std::int64_t i = 0; i < windows; ++i) {
+      const Batch b = loader.batch(i);
+      sum += static_cast<double>(model.loss({.ids = b.ids, .targets = b.labels}).loss.item());
+    }
+  }
+  CHECK(loss == doctest::Approx(sum / static_cast<double>(windows)).epsilon(1e-6));
+  CHECK(evaluate(model, documents, 4, 24) == loss);
+  CHECK(evaluate(model, documents, 4, 24, 8) == doctest::Approx(loss).epsilon(0.05));
+  CHECK(model.training());
+  auto& weight = model.model->embed_tokens->weight;
+  const auto kept = weight;
+  weight = Tensor<float>::zeros({9, 32});  // ids beyond it: evaluation fails half-way
+  CHECK_THROWS_AS(evaluate(model, documents, 4, 24), Error);
+  CHECK(model.training());
+  weight = kept;
+  CHECK_THROWS_AS(evaluate(model, documents, 4, 100000), Error);
 }
 
 TEST_CASE("a step with a NaN is skipped and reported; weights, moments and biases stay") {

@@ -19,7 +19,7 @@ struct LayerCache {
 // Shared by all layers of one forward pass; B sequences of T new tokens.
 struct AttentionContext {
   std::int64_t first_position = 0;   // of the first new token: the number of tokens in the caches
-  Tensor<std::int32_t> segments;     // [B, T] document numbers: a token sees its own document only; undefined: one document
+  Tensor<std::int32_t> segments = {};  // [B, T] document numbers: a token sees its own document only; undefined: one document
   LayerCache* cache = nullptr;       // of this layer; null: no cache
 };
 

@@ -17,12 +17,12 @@ namespace moelle::nn {
 
 struct MlaOptions {
   std::int64_t hidden_size = 0, num_attention_heads = 0;
-  std::optional<std::int64_t> q_lora_rank;  // none: queries straight from the hidden state
+  std::optional<std::int64_t> q_lora_rank = {};  // none: queries straight from the hidden state
   std::int64_t kv_lora_rank = 0, qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
   bool bias = false;
   double latent_norm_eps = 1e-6;      // of q_a_layernorm and kv_a_layernorm, whatever rms_norm_eps says: as in every released implementation
   std::int64_t absorb_up_to = 4;      // with a cache, this many new tokens or fewer attend in latent space
-  Init init;
+  Init init = {};
 };
 
 template <class T>

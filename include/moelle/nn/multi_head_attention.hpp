@@ -24,7 +24,7 @@ struct AttentionOptions {
   double norm_eps = 1e-6;
   double clip_qkv = 0.0;            // 0: none; clamps projections to [-clip_qkv, clip_qkv]
   std::int64_t sliding_window = 0;  // 0: none
-  Init init;
+  Init init = {};
 };
 
 template <class T>

@@ -70,7 +70,7 @@ std::vector<ParameterGroup<T>> make_groups(nn::Module<T>& model, const Optimizer
     }
     const bool matrix = first != nullptr && first->shape.rank() == 2 && alike;
     const auto has = [&, &n = name](const char* part) { return n.find(part) != std::string::npos; };
-    const bool table = has("embed_tokens") || has("lm_head") || has("shared_head") || ("." + n).find(".gate.") != std::string::npos;
+    const bool table = has("embed_tokens") || has("lm_head") || has("shared_head") || ("." + name).find(".gate.") != std::string::npos;
     if (!matrix) {
       rest.parameters.push_back({name, p});
     } else {

@@ -1,0 +1,104 @@
+"""The package itself: command line, headers, stubs, examples in docstrings."""
+import ast
+import doctest
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import moelle
+import pytest
+
+MODULES = ["moelle", "moelle._creation", "moelle._functions", "moelle._tensor", "moelle.autograd", "moelle.data", "moelle.estimate", "moelle.functional", "moelle.generation", "moelle.io", "moelle.models",
+           "moelle.nn", "moelle.training"]
+ROOT = Path(moelle.__file__).parent
+
+
+def command(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "moelle", *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_give_what_they_show(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module)
+    assert result.failed == 0
+    for value in vars(module).values():  # classes made in C++ are not the module's own to doctest
+        if isinstance(value, type) and getattr(value, "__module__", "") == name and value.__doc__:
+            for example in doctest.DocTestFinder(recurse=False).find(value, value.__name__):
+                assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_enough_examples_are_run():
+    assert sum(len(d.examples) for n in MODULES for d in doctest.DocTestFinder().find(importlib.import_module(n))) > 30
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("moelle._") and m != "moelle"])
+def test_every_public_name_exists_and_says_what_it_is(name):
+    module = importlib.import_module(name)
+    for public in module.__all__:
+        assert getattr(module, public).__doc__, f"{name}.{public} has no docstring"
+
+
+def test_includes_and_cmakedir_are_printed(tmp_path):
+    r = command("--includes")
+    assert r.returncode == 0 and r.stdout.startswith("-I")
+    source = tmp_path / "a.cpp"
+    source.write_text("#include <moelle/core/config.hpp>\n#include <cstdio>\nint main() { std::puts(MOELLE_VERSION); }\n")
+    flags = r.stdout.split()
+    subprocess.run(["c++", "-std=c++20", *flags, str(source), "-o", str(tmp_path / "a")], check=True)
+    assert subprocess.run([str(tmp_path / "a")], capture_output=True, text=True).stdout.strip() == moelle.__version__
+
+
+def test_estimate_prints_the_fields_of_the_library_as_json():
+    r = command("estimate", "deepseek-v3", "--json")
+    fields = json.loads(r.stdout)
+    e = moelle.estimate.model("deepseek-v3")
+    assert fields["total_params"] == e.total_params and fields["cache_bytes_per_token"] == 70272 and round(fields["training"]["hours"]) == 2788000
+    r = command("estimate", "deepseek-v3")
+    assert "671.026 B" in r.stdout and "37.552 B" in r.stdout
+
+
+def test_a_wrong_name_is_one_line_with_the_nearest_name_and_status_2():
+    r = command("estimate", "deepseek-v4x")
+    assert r.returncode == 2 and "did you mean" in r.stderr.lower() and "Traceback" not in r.stderr and len(r.stderr.splitlines()) == 1
+    r = command("train", "--set", "stepps=3")
+    assert r.returncode == 2 and "steps" in r.stderr and "Traceback" not in r.stderr
+    r = command("train", "--set", "steps=many")
+    assert r.returncode == 2 and "steps must be a int" in r.stderr
+    r = command("train", "--set", "model.hidden_sise=3")
+    assert r.returncode == 2 and "hidden_size" in r.stderr
+
+
+def test_doctor_names_the_instruction_set_and_what_is_missing():
+    r = command("doctor", "--json")
+    d = json.loads(r.stdout)
+    assert d["isa"] == moelle.isa_name() and d["threads"] == moelle.get_num_threads() and d["version"] == moelle.__version__
+    assert "instruction set" in command("doctor").stdout
+
+
+def test_train_goes_on_from_where_it_stopped_and_generate_writes(tmp_path):
+    text = tmp_path / "text"
+    text.mkdir()
+    for i in range(60):
+        (text / f"{i}.py").write_text(f"# {i}\n" + f"def f{i}(x):\n    return x + {i}\n" * 300)
+    config = tmp_path / "run.yaml"
+    config.write_text(f"model: pilot\ndata: {text}\noutput: {tmp_path / 'run'}\nsteps: 4\nwarmup_steps: 1\nbatch_size: 2\nseq_len: 32\nlog_every: 1\n")
+    small = ["--set", "model.num_hidden_layers=2"]
+    r = command("train", config, *small)
+    assert r.returncode == 0, r.stderr
+    assert "step 3" in r.stdout and "validation loss" in r.stdout and len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 4
+    assert "without checkpoints" in command("train", config, *small).stderr
+    r = command("train", config, *small, "--set", "steps=6", "--resume")
+    assert r.returncode == 0 and "goes on after step 4" in r.stdout, r.stderr
+    r = command("generate", tmp_path / "run" / "model", "--prompt", "def ", "--max-new-tokens", "8", "--seed", "1")
+    assert r.returncode == 0 and r.stdout.startswith("def ")
+
+
+def test_stubs_cover_the_compiled_module():
+    stub = ROOT / "_core" / "__init__.pyi" if (ROOT / "_core").is_dir() else ROOT / "_core.pyi"
+    names = {n.name for n in ast.parse(stub.read_text()).body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+    public = {n for n in vars(moelle._core) if not n.startswith("_")} - {"ops", "Error"}
+    assert public - names == set()
+    assert (ROOT / "py.typed").exists()
