@@ -101,12 +101,9 @@ class Arm:
             self.save()
 
     def smooth(self):
-        """Training loss in bits per byte, a running mean over about 20 steps."""
-        out, mean = [], None
-        for row in self.history:
-            mean = row["loss"] if mean is None else 0.95 * mean + 0.05 * row["loss"]
-            out.append(mean * BITS)
-        return out
+        """Training loss in bits per byte, the mean of the last 20 steps."""
+        losses = [row["loss"] * BITS for row in self.history]
+        return [sum(losses[max(0, i - 19) : i + 1]) / min(20, i + 1) for i in range(len(losses))]
 
     def reached(self, level):
         """FLOPs and seconds after which the smoothed loss first is at or below `level`; None if never."""

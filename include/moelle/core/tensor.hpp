@@ -52,7 +52,8 @@ class Tensor {
     const Wide n = span > 0 ? (span - 1) / stride + 1 : 0;
     MOELLE_REQUIRE("arange", n <= INT64_MAX, str("number of elements must fit 64 bits; got begin=", begin, " end=", end, " step=", step));
     Tensor t = empty({static_cast<std::int64_t>(n)});
-    for (std::int64_t i = 0; i < t.numel(); ++i) t.data()[i] = static_cast<T>(begin + i * step);
+    for (std::int64_t i = 0; i < t.numel(); ++i) t.data()[i] = static_cast<T>(static_cast<std::int64_t>(
+          static_cast<std::uint64_t>(begin) + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(step)));  // i * step may wrap, the sum does not
     return t;
   }
   // A copy of `values` in row-major order.

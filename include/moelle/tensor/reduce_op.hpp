@@ -33,7 +33,7 @@ template <class T>
 struct SumReducer {
   using Value = T;
   using Partial = std::conditional_t<std::is_integral_v<T>, std::uint64_t, double>;
-  static constexpr std::int64_t kTile = 64;
+  static constexpr std::int64_t kTile = 256;  // columns at a time: long enough to stream, 16 KiB of partial sums
 
   static Partial widen(T v) {
     if constexpr (std::is_same_v<T, bfloat16>) return static_cast<double>(static_cast<float>(v));
@@ -54,7 +54,8 @@ struct SumReducer {
   }
   // Several outputs side by side: the same order for each, but reading along them.
   static void tile(const T* x, std::int64_t count, std::int64_t across, std::int64_t n, std::int64_t step, Partial* out) {
-    Partial lane[kSumLanes * kTile] = {};
+    Partial lane[kSumLanes * kTile];
+    for (int j = 0; j < kSumLanes; ++j) std::fill_n(lane + j * kTile, count, Partial(0));
     for (std::int64_t k = 0; k < n; ++k) {
       const T* row = x + k * step;
       Partial* to = lane + k % kSumLanes * kTile;
