@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from ._core import Tensor, ops
 from ._creation import as_tensor
 
 
-def _of_method(name: str):
+def _of_method(name: str) -> Callable[..., Any]:
     f = getattr(Tensor, name)
 
     def function(input, *args, **kwargs):
@@ -17,10 +20,41 @@ def _of_method(name: str):
     return function
 
 
-for _name in ["abs", "all", "any", "argmax", "argmin", "clamp", "cumsum", "exp", "gather", "index_select", "isfinite", "isnan", "log", "matmul", "max", "mean",
-              "min", "nonzero", "permute", "pow", "reshape", "rsqrt", "scatter_add", "sign", "sort", "split", "sqrt", "squeeze", "sum", "tanh", "topk", "transpose",
-              "unsqueeze", "maximum", "minimum"]:
-    globals()[_name] = _of_method(_name)
+abs = _of_method("abs")
+all = _of_method("all")
+any = _of_method("any")
+argmax = _of_method("argmax")
+argmin = _of_method("argmin")
+clamp = _of_method("clamp")
+cumsum = _of_method("cumsum")
+exp = _of_method("exp")
+gather = _of_method("gather")
+index_select = _of_method("index_select")
+isfinite = _of_method("isfinite")
+isnan = _of_method("isnan")
+log = _of_method("log")
+matmul = _of_method("matmul")
+max = _of_method("max")
+maximum = _of_method("maximum")
+mean = _of_method("mean")
+min = _of_method("min")
+minimum = _of_method("minimum")
+nonzero = _of_method("nonzero")
+permute = _of_method("permute")
+pow = _of_method("pow")
+reshape = _of_method("reshape")
+rsqrt = _of_method("rsqrt")
+scatter_add = _of_method("scatter_add")
+sign = _of_method("sign")
+sort = _of_method("sort")
+split = _of_method("split")
+sqrt = _of_method("sqrt")
+squeeze = _of_method("squeeze")
+sum = _of_method("sum")
+tanh = _of_method("tanh")
+topk = _of_method("topk")
+transpose = _of_method("transpose")
+unsqueeze = _of_method("unsqueeze")
 
 
 def concat(tensors, dim: int = 0) -> Tensor:

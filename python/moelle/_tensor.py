@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._core import Parameter, Tensor, dtype, ops
 from ._indexing import get_item, set_item
 from ._numpy import np
+
+if TYPE_CHECKING:
+    import numpy
 
 _METHODS: dict[str, Any] = {}
 
@@ -32,7 +36,7 @@ def _dims(dim) -> list[int]:
 
 
 @method
-def size(self, dim: int | None = None):
+def size(self, dim: int | None = None) -> Any:
     """The shape, or the size of one axis."""
     if dim is None:
         return self.shape
@@ -87,7 +91,7 @@ def __repr__(self) -> str:
 
 
 @method
-def tolist(self):
+def tolist(self) -> Any:
     """The elements as nested lists of Python numbers."""
     x = self.float() if self.dtype == dtype.bfloat16 else self
     return ops.to_numpy(x.detach()).tolist()
@@ -102,7 +106,7 @@ def __hash__(self) -> int:
 
 
 @method
-def numpy(self):
+def numpy(self) -> numpy.ndarray:
     """The elements as a NumPy array on the same memory, which the array keeps alive.
 
     The array is read-only if the tensor is, or if it takes part in gradients (``x.detach().numpy()`` can be written to).
@@ -112,7 +116,7 @@ def numpy(self):
 
 
 @method
-def __array__(self, dtype=None, copy=None):
+def __array__(self, dtype=None, copy=None) -> numpy.ndarray:
     a = ops.to_numpy(self)
     if dtype is not None and np.dtype(dtype) != a.dtype:
         if copy is False:
@@ -122,7 +126,7 @@ def __array__(self, dtype=None, copy=None):
 
 
 @method
-def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None) -> Any:
     if stream is not None:
         raise BufferError(f"__dlpack__: stream must be None on the CPU; got stream={stream}")
     if dl_device is not None and tuple(dl_device) != (1, 0):
@@ -138,6 +142,19 @@ def __dlpack_device__(self) -> tuple[int, int]:
 
 
 # --- types and copies ---------------------------------------------------------------------------------------------------
+
+
+def _rebuild(array, name: str, requires_grad: bool, parameter: bool):
+    x = _core.to_type(Tensor(array), name)
+    x = x.requires_grad_() if requires_grad else x
+    return Parameter(x, requires_grad) if parameter else x
+
+
+@method
+def __reduce__(self) -> Any:
+    x = self.detach()
+    array = ops.to_numpy(x.float() if x.dtype == dtype.bfloat16 else x).copy()
+    return _rebuild, (array, self.dtype.name, self.requires_grad, isinstance(self, Parameter))
 
 
 @method
@@ -402,7 +419,7 @@ def clone(self):
 
 
 @method
-def split(self, split_size, dim: int = 0):
+def split(self, split_size, dim: int = 0) -> list[Tensor]:
     """Views of the given size, or sizes, along one axis."""
     if isinstance(split_size, int):
         if split_size <= 0:
@@ -413,7 +430,7 @@ def split(self, split_size, dim: int = 0):
 
 
 @method
-def chunk(self, chunks: int, dim: int = 0):
+def chunk(self, chunks: int, dim: int = 0) -> list[Tensor]:
     """Views of ``chunks`` parts whose sizes differ by at most one."""
     return ops.chunk(self, chunks, dim)
 
@@ -438,7 +455,7 @@ for _name, _f, _doc in [("sum", ops.sum, "Sum, kept in double and rounded once; 
 
 
 def _extreme(name, value, place):
-    def extreme(self, dim=None, keepdim: bool = False):
+    def extreme(self, dim=None, keepdim: bool = False) -> Any:
         if dim is None:
             return value(self, [], False)
         from collections import namedtuple
@@ -455,13 +472,13 @@ _extreme("min", ops.min, ops.argmin)
 
 
 @method
-def sort(self, dim: int = -1, descending: bool = False):
+def sort(self, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
     """Values and indices in order along one axis; equal elements keep their order."""
     return tuple(ops.sort(self, dim, descending))
 
 
 @method
-def topk(self, k: int, dim: int = -1):
+def topk(self, k: int, dim: int = -1) -> tuple[Tensor, Tensor]:
     """The k largest along one axis, largest first: values and indices."""
     return tuple(ops.topk(self, k, dim))
 
@@ -554,12 +571,12 @@ def __getitem__(self, index):
 
 
 @method
-def __setitem__(self, index, value):
+def __setitem__(self, index, value) -> None:
     set_item(self, index, value)
 
 
 @method
-def __iter__(self):
+def __iter__(self) -> Iterator[Tensor]:
     if self.ndim == 0:
         raise TypeError("iter: a tensor without axes cannot be iterated over")
     return (ops.select(self, 0, i) for i in range(self.shape[0]))
@@ -567,10 +584,27 @@ def __iter__(self):
 
 for _name, _f in _METHODS.items():
     _f.__qualname__ = f"Tensor.{_name}"
+    _f.__annotations__.setdefault("return", "Tensor")
     setattr(Tensor, _name, _f)
-Tensor.T = property(lambda self: ops.permute(self, list(reversed(range(self.ndim)))), doc="All axes in reverse order; a view.")
-Tensor.mT = property(lambda self: ops.transpose(self, -2, -1), doc="The last two axes exchanged; a view.")
-Tensor.data = property(lambda self: self.detach(), lambda self, value: self.detach().copy_(value), doc="The elements without the graph.")
+
+
+def _reversed_axes(self) -> Tensor:
+    """All axes in reverse order; a view."""
+    return ops.permute(self, list(reversed(range(self.ndim))))
+
+
+def _matrix_transpose(self) -> Tensor:
+    """The last two axes exchanged; a view."""
+    return ops.transpose(self, -2, -1)
+
+
+def _data(self) -> Tensor:
+    """The elements without the graph."""
+    return self.detach()
+
+
+Tensor.T, Tensor.mT = property(_reversed_axes), property(_matrix_transpose)
+Tensor.data = property(_data, lambda self, value: self.detach().copy_(value))
 Tensor.__module__ = Parameter.__module__ = dtype.__module__ = "moelle"
 dtype.__str__ = lambda self: self.name
 dtype.__repr__ = lambda self: f"moelle.{self.name}"

@@ -42,7 +42,7 @@ struct PyAttention : PyModule<Base> {
   using PyModule<Base>::PyModule;
   TensorF attend(const TensorF& x, const nn::AttentionContext& context) override {
     const py::gil_scoped_acquire gil;
-    if (const py::function f = py::get_override(static_cast<const Base*>(this), "attend")) return f(x, py::cast(&context)).template cast<TensorF>();
+    if (const py::function f = py::get_override(static_cast<const Base*>(this), "attend")) return f(x, py::cast(context)).template cast<TensorF>();  // a copy: Python may keep it
     if constexpr (std::is_same_v<Base, Attention>) detail::fail("Attention", "attend(x, context) must be defined by the attention; got none");
     else return released([&] { return Base::attend(x, context); });
   }

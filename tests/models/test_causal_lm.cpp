@@ -63,7 +63,9 @@ TEST_CASE("the directional derivative of a whole model matches differences, in d
   int compared = 0;
   std::uint64_t seed = 500;
   const autograd::NoGrad guard;
-  for (auto& [name, p] : model.named_parameters()) {
+  for (const auto& named : model.named_parameters()) {
+    const std::string& name = named.first;
+    const Tensor<double>& p = named.second;
     REQUIRE(p.grad().defined());
     const auto direction = test::normal<double>(p.shape(), seed++), start = clone(p.detach());
     double analytic = 0;

@@ -138,10 +138,10 @@ TEST_CASE("the state of every family has the names and shapes of its checkpoints
       CHECK(got.count(name) == 0);
       got[name] = std::vector<std::int64_t>(t.shape().begin(), t.shape().end());
     }
-    for (const auto& [name, shape] : expected(family)) {
-      CAPTURE(name);
-      CHECK(got.count(name) == 1);
-      CHECK(got[name] == shape);
+    for (const auto& entry : expected(family)) {
+      CAPTURE(entry.first);
+      CHECK(got.count(entry.first) == 1);
+      CHECK(got[entry.first] == entry.second);
     }
     CHECK(got.size() == expected(family).size());
   }

@@ -45,6 +45,40 @@ class MyAttention(nn.Attention):
         return self.proj(x.cumsum(1) / n)
 
 
+class SumCache(nn.LayerCache):
+    """The sum of all tokens so far."""
+
+    def __init__(self, capacity):
+        super().__init__()
+        self.sum, self.held, self.room = None, 0, capacity
+
+    def length(self):
+        return self.held
+
+    def capacity(self):
+        return self.room
+
+    def truncate(self, length):
+        raise NotImplementedError("a sum cannot be cut short")
+
+    def bytes(self):
+        return 0 if self.sum is None else 4 * self.sum.numel()
+
+
+class CachedAttention(MyAttention):
+    def attend(self, x, context):
+        if context.cache is None:
+            return super().attend(x, context)
+        cache = context.cache
+        n = moelle.arange(cache.held + 1, cache.held + x.size(1) + 1).float().reshape(1, -1, 1)
+        sums = x.cumsum(1) if cache.sum is None else x.cumsum(1) + cache.sum
+        cache.sum, cache.held = sums[:, -1:].clone(), cache.held + x.size(1)
+        return self.proj(sums / n)
+
+    def make_cache(self, batch, capacity):
+        return SumCache(capacity)
+
+
 @pytest.fixture
 def model():
     return models.CausalLM(models.Config.from_json(TINY), seed=1)
@@ -123,6 +157,13 @@ def test_an_attention_written_in_python_stands_in_for_the_models_own(model):
     with pytest.raises(moelle.Error, match="cache"):
         model.generate([[1, 2]], max_new_tokens=2)
     assert model.generate([[1, 2]], max_new_tokens=2, temperature=0, use_cache=False).shape == (1, 4)
+
+
+def test_an_attention_with_a_cache_of_its_own_decodes_step_by_step(model):
+    for layer in model.model.layers:
+        layer.self_attn = CachedAttention(16)
+    a = model.generate([[1, 2, 3]], max_new_tokens=6, temperature=0)
+    assert a.tolist() == model.generate([[1, 2, 3]], max_new_tokens=6, temperature=0, use_cache=False).tolist()
 
 
 def test_a_feed_forward_written_in_python_stands_in_for_the_experts(model):

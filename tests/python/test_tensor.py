@@ -1,6 +1,9 @@
 """Operators, indexing and methods against NumPy."""
 import copy
 
+import copy
+import pickle
+
 import moelle
 import numpy as np
 import pytest
@@ -159,6 +162,14 @@ def test_tensors_hash_by_identity_and_compare_by_element():
     x, y = moelle.ones(1), moelle.ones(1)
     assert len({x, y}) == 2 and bool(x == y) and (x == None) is False  # noqa: E711
 
+
+
+def test_tensors_are_pickled_and_copied_with_their_dtype_and_without_their_graph():
+    w = moelle.nn.Parameter(moelle.ones(2))
+    for x in (moelle.from_numpy(A)[:, ::2], moelle.tensor([1.5, 2.5]).bfloat16(), w, w * 2, moelle.zeros(0)):
+        for y in (pickle.loads(pickle.dumps(x)), copy.deepcopy(x)):
+            assert y.dtype == x.dtype and y.tolist() == x.tolist() and type(y) is type(x) and y.requires_grad == x.requires_grad and y.is_leaf
+            assert y.data_ptr() != x.data_ptr() or x.numel() == 0
 
 
 def test_a_tensor_is_a_sequence_of_its_rows():

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <moelle/nn/init.hpp>
@@ -38,8 +39,9 @@ TEST_CASE("the AdamW kernel agrees with the oracle, and an element's result does
 }
 
 TEST_CASE("five and ten Newton-Schulz steps make a matrix orthogonal, each to its own accuracy") {
-  for (const auto& [rows, cols] : std::vector<std::pair<std::int64_t, std::int64_t>>{{48, 64}, {64, 48}, {30, 30}, {1, 9}, {200, 16}})
+  for (const auto& shape : std::vector<std::pair<std::int64_t, std::int64_t>>{{48, 64}, {64, 48}, {30, 30}, {1, 9}, {200, 16}})
     for (const MuonSteps kind : {MuonSteps::jordan, MuonSteps::deepseek_v4}) {
+      const std::int64_t rows = shape.first, cols = shape.second;
       const auto x = test::normal<double>({rows, cols}, 5);
       std::vector<double> scratch(static_cast<std::size_t>(orthogonalize_scratch(rows, cols)));
       orthogonalize(x.data(), rows, cols, newton_schulz_steps(kind), scratch.data());

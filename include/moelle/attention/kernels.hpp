@@ -24,13 +24,16 @@ template <>
 const Kernels<double>& kernels<double>();
 }  // namespace moelle::attention
 #else
-#include <moelle/attention/kernels_simd.hpp>
 #include <moelle/cpu/isa.hpp>
 namespace moelle::attention {
+template <class Arch, class T>
+constexpr Kernels<T> make_kernels();  // kernels_simd.hpp, which includes this file
+
 template <class T>
 const Kernels<T>& kernels() {
   static constexpr Kernels<T> table = make_kernels<cpu::Arch, T>();
   return table;
 }
 }  // namespace moelle::attention
+#include <moelle/attention/kernels_simd.hpp>
 #endif

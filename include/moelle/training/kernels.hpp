@@ -25,12 +25,15 @@ const Kernels<double>& kernels<double>();
 }  // namespace moelle::training
 #else
 #include <moelle/cpu/isa.hpp>
-#include <moelle/training/kernels_simd.hpp>
 namespace moelle::training {
+template <class Arch, class T>
+constexpr Kernels<T> make_kernels();  // kernels_simd.hpp, which includes this file
+
 template <class T>
 const Kernels<T>& kernels() {
   static constexpr Kernels<T> table = make_kernels<cpu::Arch, T>();
   return table;
 }
 }  // namespace moelle::training
+#include <moelle/training/kernels_simd.hpp>
 #endif

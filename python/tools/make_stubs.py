@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -11,23 +10,25 @@ import moelle.data, moelle.estimate, moelle.generation, moelle.models, moelle.nn
 import pybind11_stubgen
 
 
-def tidy(text: str) -> str:
-    """Names that the generator could not know, and classes under the names by which users know them."""
-    text = re.sub(r"\bmoelle\.(?:nn|models|training|data|estimate)\.(?=[A-Z])", "", text)
-    text = re.sub(r"\bmoelle\._core\.(?=[A-Za-z])", "", text).replace("moelle.Tensor", "Tensor").replace("moelle.Parameter", "Parameter").replace("moelle.dtype", "dtype")
-    lines = [line for line in text.splitlines() if not re.match(r"(?:import moelle\S*|from moelle import\b.*)$", line.strip())]
-    return "# Written by python/make_stubs.py.\n" + "\n".join(lines) + "\n"
+def claim_classes() -> None:
+    """The package gives compiled classes the names of its modules; here they belong to the module that defines them."""
+    for module in (moelle._core, moelle._core.ops):
+        for value in vars(module).values():
+            if isinstance(value, type):
+                value.__module__ = module.__name__
 
 
 def main() -> None:
-    target = Path(__file__).parent / "moelle" / "_core"
+    target = Path(__file__).resolve().parents[1] / "moelle" / "_core"
     target.mkdir(exist_ok=True)
+    claim_classes()
     with tempfile.TemporaryDirectory() as folder:
         sys.argv = ["pybind11-stubgen", "moelle._core", "-o", folder, "--ignore-all-errors"]
         with contextlib.redirect_stderr(io.StringIO()):
             pybind11_stubgen.main()
         for stub in Path(folder, "moelle", "_core").glob("*.pyi"):
-            (target / stub.name).write_text(tidy(stub.read_text()))
+            lines = [line.rstrip() for line in stub.read_text().splitlines() if not line.startswith("__version__")]
+            (target / stub.name).write_text("# Written by python/tools/make_stubs.py.\n" + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
