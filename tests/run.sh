@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# tests/run.sh [--fast] -- sets up what it needs and runs all tests; --fast: the C++ suite and Python tests on one instruction set.
+# tests/run.sh [--fast | --sanitize] -- sets up what it needs and runs all tests; --fast: the C++ suite and Python tests on one
+# instruction set; --sanitize: the C++ suite under the address and undefined-behaviour sanitizers, besides.
 #
 # Stages run in order; a failed stage does not stop the later ones. Ends with a table and the line "N passed, N failed".
 set -uo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-fast=0
+fast=0 sanitize=0
 for option in "$@"; do
   case "$option" in
     --fast) fast=1 ;;
-    *) echo "tests/run.sh: options are --fast; got $option" >&2; exit 2 ;;
+    --sanitize) sanitize=1 ;;
+    *) echo "tests/run.sh: options are --fast and --sanitize; got $option" >&2; exit 2 ;;
   esac
 done
 set +u
@@ -77,9 +79,10 @@ if [[ $fast -eq 0 ]]; then
     stage "parity tests, MOELLE_ISA=$isa" env MOELLE_ISA="$isa" "$PYTHON" -m pytest -q -x tests/parity
   done
   stage "clang++ compiles all (warnings are errors)" clang
-  stage "C++ tests, address and undefined sanitizers" sanitized
   stage "CUDA sources compile" cuda
 fi
+
+[[ $sanitize -eq 0 ]] || stage "C++ tests, address and undefined sanitizers" sanitized
 
 printf '\n'
 printf '%s\n' "${table[@]}"
