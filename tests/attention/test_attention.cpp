@@ -92,7 +92,8 @@ TEST_CASE("any strides give the bits of contiguous tensors") {
 TEST_CASE("one query at a time with the keys so far gives the bits of one pass, and so does any chunk") {
   const auto f = inputs<float>({2, 200, 200, 3, 3, 48, 32}, 8);
   const auto whole = attention::attention(f.q, f.k, f.v);
-  for (const auto& [begin, end] : std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 1}, {1, 2}, {63, 64}, {64, 65}, {199, 200}, {0, 50}, {50, 130}, {130, 200}}) {
+  for (const auto& chunk : std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 1}, {1, 2}, {63, 64}, {64, 65}, {199, 200}, {0, 50}, {50, 130}, {130, 200}}) {
+    const std::int64_t begin = chunk.first, end = chunk.second;
     CAPTURE(begin);
     const auto part = attention::attention(contiguous(slice(f.q, 1, begin, end)), slice(f.k, 1, 0, end), slice(f.v, 1, 0, end));
     CHECK(test::bitwise_equal(part, contiguous(slice(whole, 1, begin, end))));

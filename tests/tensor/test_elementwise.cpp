@@ -24,7 +24,9 @@ const std::vector<std::pair<Shape, Shape>>& pairs() {
 
 template <class T, class Op, class Scalar>
 void compare_with_loops(Op op, Scalar one) {
-  for (const auto& [sa, sb] : pairs()) {
+  for (const auto& pair : pairs()) {
+    const auto& sa = pair.first;
+    const auto& sb = pair.second;
     const Tensor<T> a = uniform<T>(sa, 1, 1.0, 9.0), b = uniform<T>(sb, 2, 1.0, 9.0);
     const auto want = built<T>(broadcast_shapes("test", sa, sb), [&](const Shape& i) { return static_cast<T>(one(at_broadcast(a, i), at_broadcast(b, i))); });
     CAPTURE(sa);
@@ -69,7 +71,9 @@ TEST_CASE("a number on either side stands for a tensor full of it") {
 }
 
 TEST_CASE("gradients of arithmetic, broadcast and strided") {
-  for (const auto& [sa, sb] : pairs()) {
+  for (const auto& pair : pairs()) {
+    const auto& sa = pair.first;
+    const auto& sb = pair.second;
     CAPTURE(sa);
     CAPTURE(sb);
     const Doubles in{leaf(uniform<double>(sa, 1, 0.5, 1.5)), leaf(uniform<double>(sb, 2, 0.5, 1.5))};
