@@ -19,7 +19,7 @@ cmake --build "$build" -j "$(nproc)" >/dev/null || { echo "bench/run.sh: the ben
 grep -m1 'model name' /proc/cpuinfo || true
 for w in "${what[@]}"; do
   case "$w" in
-    gemm) "$build"/bench/bench_gemm_gemm ;;
+    gemm) for t in 1 2; do "$build"/bench/bench_gemm_gemm --threads=$t; done ;;
     operations) for b in "$build"/bench/bench_*; do case "$b" in *bench_gemm_*|*bench_training_*) ;; *) [[ -x $b && -f $b ]] && "$b" --benchmark_min_time=0.1 ;; esac; done ;;
     training) "$PYTHON" bench/training/compare.py --moelle "$build/bench/bench_training_train_step" ;;
     *) echo "bench/run.sh: what to run must be gemm, operations or training; got $w" >&2; exit 2 ;;

@@ -116,3 +116,4 @@ find_python
 system_packages
 python_packages
 export PATH="$venv/bin:$PATH"
+export CXX="${CXX:-g++}"  # one name everywhere: a compiler cache tells c++ from g++

@@ -192,7 +192,7 @@ void add_experts() {
   }
 }
 
-// Collects the median rate of each row; prints moelle's and its ratio to the others'.
+// Collects the rates of each row; prints the median of moelle's and of its ratio to the others', repetition by repetition.
 class Ratios : public benchmark::ConsoleReporter {
  public:
   void ReportRuns(const std::vector<Run>& runs) override {
@@ -204,13 +204,17 @@ class Ratios : public benchmark::ConsoleReporter {
       }
   }
   void Finalize() override {
-    std::printf("%-38s %9s %17s %14s %14s %14s\n", "", "moelle", "[min .. max] GF/s", "/ Eigen", "/ oneDNN", "/ its packed");
+    std::printf("%-34s %9s %17s %19s %19s %19s\n", "", "moelle", "[min .. max] GF/s", "/ Eigen", "/ oneDNN", "/ its packed");
     for (auto& [name, who] : rates_) {
-      const double own = median(who["moelle"]);
-      const auto [low, high] = std::minmax_element(who["moelle"].begin(), who["moelle"].end());
-      std::printf("%-38s %9.1f [%6.1f .. %6.1f]", name.c_str(), own, *low, *high);
-      for (const char* other : {"Eigen", "oneDNN", "oneDNN packed"})
-        who.count(other) != 0 ? std::printf(" %13.2fx", own / median(who[other])) : std::printf(" %14s", "-");
+      const std::vector<double>& own = who["moelle"];
+      const auto [low, high] = std::minmax_element(own.begin(), own.end());
+      std::printf("%-34s %9.1f [%6.1f .. %6.1f]", name.c_str(), median(own), *low, *high);
+      for (const char* other : {"Eigen", "oneDNN", "oneDNN packed"}) {
+        std::vector<double> ratios;
+        for (std::size_t i = 0; i < who[other].size(); ++i) ratios.push_back(own[i] / who[other][i]);
+        const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
+        ratios.empty() ? std::printf(" %19s", "-") : std::printf("  %5.2f [%4.2f..%4.2f]", median(ratios), *least, *most);
+      }
       std::printf("\n");
     }
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def _settings() -> dict:
     """Everything a training configuration may say, with its default."""
     trainer = dict(lr=6e-3, steps=600, warmup_steps=50, schedule="cosine", min_ratio=0.1, optimizer="muon", weight_decay=0.1, beta1=0.9, beta2=0.95,
                    muon_steps="deepseek_v4", clip=1.0, accumulation=1, bias_update_rate=1e-3, bias_rule="sign", mtp_weight=0.3, guard_limit=8.0)
-    return dict(model="pilot", data=[], extensions=[], exclude=[], output="runs/train", seed=0, batch_size=16, seq_len=128, save_every=100, log_every=10) | trainer
+    return dict(model="pilot", data=[], extensions=[], exclude=[], output="runs/train", seed=0, batch_size=16, seq_len=128, save_every=100, log_every=10, log="log.jsonl") | trainer
 
 
 def _read(path: str) -> dict:
@@ -68,6 +69,9 @@ def load_settings(path: str | None, changes: list[str]) -> dict:
         if key not in settings:
             raise moelle.Error(f"train: unknown key; got {key!r}{moelle._core.did_you_mean(key, list(settings))}")
         settings[key] = _convert(key, value, settings[key])
+    for key in ("steps", "save_every", "log_every"):
+        if settings[key] < 1:
+            raise moelle.Error(f"train: {key} must be at least 1; got {key}={settings[key]}")
     config = settings["model"]
     base = moelle.models.Config.from_json(config, unknown="refuse") if isinstance(config, dict) else moelle.estimate.config_of(config)
     settings["config"] = base.replace(**model) if model else base
@@ -98,18 +102,22 @@ def train(
     elif not resume and moelle.io.list_checkpoints(folder):
         raise moelle.Error(f"train: output must be a folder without checkpoints, or --resume be given; got output={folder}")
     folder.mkdir(parents=True, exist_ok=True)
+    log = training.MetricLog(str(folder / s["log"]), resume_step=trainer.steps_done)
     try:
-        with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
-            while trainer.steps_done < s["steps"]:
-                report = trainer.step(trainer.next_batches(loader))
-                log.write(json.dumps({k: v for k, v in report.to_dict().items() if k != "load"}) + "\n")
-                if report.step % s["log_every"] == 0 or trainer.steps_done == s["steps"]:
-                    log.flush()
-                    print(f"step {report.step}  loss {report.loss:.4f}  {report.tokens / report.seconds:,.0f} tokens/s  MaxVio {report.max_violation:.2f}  {report.skipped}", flush=True)
-                if trainer.steps_done % s["save_every"] == 0:
-                    trainer.save(folder)
-    finally:
+        while trainer.steps_done < s["steps"]:
+            report = trainer.step(trainer.next_batches(loader))
+            log.write(report.step, report.metrics())
+            if trainer.steps_done % s["log_every"] == 0 or trainer.steps_done == s["steps"]:
+                left = datetime.timedelta(seconds=round(report.seconds * (s["steps"] - trainer.steps_done)))
+                print(f"step {trainer.steps_done}/{s['steps']}  loss {report.loss:.4f}  {report.tokens / report.seconds:,.0f} tokens/s  MaxVio {report.max_violation:.2f}  "
+                      f"{left} left  {report.skipped}".rstrip(), flush=True)
+            if trainer.steps_done % s["save_every"] == 0:
+                trainer.save(folder)
+    except KeyboardInterrupt:
         trainer.save(folder)
+        print(f"stopped after step {trainer.steps_done}; saved in {folder}: --resume goes on from there")
+        raise
+    trainer.save(folder)
     model.save_pretrained(folder / "model")
     loss = training.evaluate(model, corpus.validation, batch_size=s["batch_size"], seq_len=s["seq_len"], max_windows=512)
     print(f"validation loss {loss:.4f} nats per byte; model in {folder / 'model'}")

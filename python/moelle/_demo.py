@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from . import data, estimate, get_num_threads, isa_name, models, training
+from . import data, estimate, functional, get_num_threads, isa_name, models, training
 
 BITS = 1 / math.log(2)  # nats to bits
 VALIDATION_BYTES = 256 * 1024
 SAVE_EVERY = 50
+LOAD_STEPS = 50  # over which the balance of the experts is reported at the end
 
 PILOT = dict(
     model_type="deepseek_v3", vocab_size=256, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, q_lora_rank=None,
@@ -63,19 +64,20 @@ class Arm:
         self.loader = data.ByteLoader(documents, batch_size=options.batch_size, seq_len=options.seq_len, seed=options.seed)
         self.estimate = estimate.model(config, context=options.seq_len)
         self.flops = self.estimate.train_flops_per_token
-        self.history, self.seconds, self.load, self.validation, self.text = [], 0.0, [], None, ""
+        self.history, self.seconds, self.validation, self.text = [], 0.0, None, ""
+        self.loads = []  # of the last LOAD_STEPS steps: [layer][expert] tokens
 
     def resume(self):
         found = self.trainer.load(str(self.folder))
         if found is None:
             return False
-        saved = json.loads(found["extra"])
-        self.history, self.seconds, self.load = saved["history"], saved["seconds"], saved["load"]
+        saved = json.loads(found)
+        self.history, self.seconds, self.loads = saved["history"], saved["seconds"], saved["loads"]
         self.validation, self.text = saved["validation"], saved["text"]
         return True
 
     def save(self):
-        self.trainer.save(str(self.folder), json.dumps(dict(history=self.history, seconds=self.seconds, load=self.load, validation=self.validation, text=self.text)))
+        self.trainer.save(str(self.folder), json.dumps(dict(history=self.history, seconds=self.seconds, loads=self.loads, validation=self.validation, text=self.text)))
 
     @property
     def done(self):
@@ -87,8 +89,12 @@ class Arm:
         tokens = self.trainer.tokens_seen
         self.history.append(dict(step=report.step, loss=report.loss, flops=tokens * self.flops, seconds=self.seconds, max_violation=report.max_violation,
                                  dead=report.dead_experts, skipped=report.skipped))
-        self.load = [list(layer) for layer in report.load]
+        self.loads = [*self.loads, report.load][-LOAD_STEPS:] if report.load else []
         return report
+
+    def load(self):
+        """Tokens of each expert in the last LOAD_STEPS steps: [layer][expert]."""
+        return [[sum(step) for step in zip(*layer)] for layer in zip(*self.loads)]
 
     def finish(self, documents, prompt):
         """Validation loss and a few lines of text."""
@@ -168,6 +174,10 @@ def show_result(moe, dense, console):
             return "not reached" if at is None else f"{at[i] / scale:,.2f} {unit}"
         return cell
 
+    def overload(arm):
+        violations = [functional.max_violation(layer) for layer in arm.load()]
+        return f"{sum(violations) / len(violations):.2f}, {max(violations):.2f}" if violations else "-"
+
     row("total parameters", lambda a: f"{a.estimate.total_params:,}")
     row("active parameters", lambda a: f"{a.estimate.active_params:,}")
     row("training FLOPs per token", lambda a: f"{a.flops / 1e6:.3f} M")
@@ -177,8 +187,8 @@ def show_result(moe, dense, console):
     row("seconds to the dense twin's final loss", reach(1, "s", 1))
     row("seconds in all", lambda a: f"{a.seconds:.1f}")
     row("tokens per second", lambda a: f"{a.trainer.tokens_seen / a.seconds:,.0f}")
-    row("MaxVio, last step", lambda a: f"{a.history[-1]['max_violation']:.2f}" if a.load else "-")
-    row("dead experts, last step", lambda a: f"{a.history[-1]['dead']} of {sum(map(len, a.load))}" if a.load else "-")
+    row(f"MaxVio, last {LOAD_STEPS} steps: mean, largest", overload)
+    row(f"dead experts, last {LOAD_STEPS} steps", lambda a: f"{sum(map(functional.dead_experts, a.load()))} of {sum(map(len, a.load()))}" if a.loads else "-")
     console.print(table)
 
     gain = dense.validation - moe.validation
@@ -227,10 +237,10 @@ def plot(moe, dense, path):
         axis.axhline(dense.smooth()[-1], color="tab:gray", lw=0.8, ls=":")
         axis.set(xlabel=label, ylabel="training loss, bits per byte", ylim=(min(moe.smooth()[-1], dense.smooth()[-1]) - 0.15, 4.5))
         axis.legend(fontsize=8)
-    loads = [[count / (sum(layer) / len(layer)) for count in layer] for layer in moe.load]
+    loads = [[count / (sum(layer) / len(layer)) for count in layer] for layer in moe.load()]
     first = moe.config.first_k_dense_replace
     image = right.imshow(loads, aspect="auto", cmap="viridis", vmin=0, vmax=max(2.0, max(map(max, loads))))
-    right.set(xlabel="expert", ylabel="layer", title="tokens per expert in the last step, relative to an even load", yticks=range(len(loads)),
+    right.set(xlabel="expert", ylabel="layer", title=f"tokens per expert in the last {LOAD_STEPS} steps, relative to an even load", yticks=range(len(loads)),
               yticklabels=[str(first + i) for i in range(len(loads))])
     right.title.set_fontsize(9)
     fig.colorbar(image, ax=right)

@@ -178,11 +178,11 @@ def clip_grad_norm_(parameters, max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise _core.Error(f"clip_grad_norm_: max_norm must be positive; got max_norm={max_norm}")
-    grads = [p.grad for p in parameters if p.grad is not None]
-    norm = float(np.sqrt(sum(float((g.double() * g.double()).sum().item()) for g in grads)))
+    parameters = [p for p in parameters if p.grad is not None]
+    norm = _core.grad_norm(parameters)
     if norm > max_norm:
-        for g in grads:
-            g.mul_(max_norm / norm)
+        for p in parameters:
+            p.grad.mul_(max_norm / norm)
     return norm
 
 

@@ -1,11 +1,10 @@
-// Data, optimisers, the training step.
-#include <moelle/io/suggest.hpp>
-#include <moelle/training/checkpoint_json.hpp>
+// Data, the training step, its checkpoints.
 #include <moelle/training/checkpoint_json.hpp>
 #include <moelle/training/corpus.hpp>
 #include <moelle/training/loader.hpp>
 #include <moelle/training/trainer.hpp>
 
+#include "choice.hpp"
 #include "modules.hpp"
 
 namespace moelle::python {
@@ -60,32 +59,18 @@ void bind_data(py::module_& m) {
       .def("batch", [](Loader& l, std::int64_t index) { return released([&] { return l.loader.batch(index); }); }, py::arg("index"));
 }
 
-template <class E>
-E choice(const char* key, const std::string& value, std::initializer_list<std::pair<const char*, E>> values) {
-  std::vector<std::string> names;
-  for (const auto& [name, e] : values) {
-    if (value == name) return e;
-    names.emplace_back(name);
-  }
-  std::string all;
-  for (const auto& n : names) all += (all.empty() ? "" : ", ") + n;
-  detail::fail("training", str(key, " must be one of ", all, "; got ", key, "=", io::in_quotes(value)) + io::did_you_mean(value, names));
-}
-
 training::TrainerOptions options_of(double lr, std::int64_t steps, std::int64_t warmup, const std::string& schedule, double min_ratio, const std::string& optimizer,
                                     double decay, double beta1, double beta2, const std::string& muon, double clip, std::int64_t accumulation, double bias_rate,
                                     const std::string& rule, double mtp_weight, double guard) {
   using namespace training;
   TrainerOptions o;
   o.lr = lr;
-  o.schedule = {.kind = choice<ScheduleKind>("schedule", schedule, {{"constant", ScheduleKind::constant}, {"cosine", ScheduleKind::cosine}, {"wsd", ScheduleKind::wsd},
-                                                                    {"deepseek_v3", ScheduleKind::deepseek_v3}}),
-                .total_steps = steps, .warmup_steps = warmup, .min_ratio = min_ratio};
-  o.optimizer.method = choice<Method>("optimizer", optimizer, {{"adamw", Method::adamw}, {"muon", Method::muon}});
+  o.schedule = {.kind = schedule_of(schedule), .total_steps = steps, .warmup_steps = warmup, .min_ratio = min_ratio};
+  o.optimizer.method = method_of(optimizer);
   o.optimizer.weight_decay = decay;
   o.optimizer.beta1 = beta1;
   o.optimizer.beta2 = beta2;
-  o.optimizer.muon.steps = choice<MuonSteps>("muon_steps", muon, {{"deepseek_v4", MuonSteps::deepseek_v4}, {"jordan", MuonSteps::jordan}});
+  o.optimizer.muon.steps = muon_steps_of(muon);
   o.clip = clip;
   o.accumulation = accumulation;
   o.bias_update_rate = bias_rate;
@@ -115,14 +100,6 @@ void bind_trainer(py::module_& m) {
            py::arg("bias_rule") = "sign", py::arg("mtp_weight") = 0.3, py::arg("guard_limit") = 8.0)
       .def("step", [](Trainer& t, const std::vector<Batch>& batches) { return released([&] { return t.step(batches); }); }, py::arg("batches"))
       .def("next_batches", [](const Trainer& t, Loader& l) { return released([&] { return t.next_batches(l.loader); }); }, py::arg("loader"))
-      .def("save", [](Trainer& t, const std::string& directory, const std::string& extra, int keep) {
-        released([&] { training::save_trainer(t, directory, extra, {.keep = keep}); return 0; });
-      }, py::arg("directory"), py::arg("extra") = "{}", py::kw_only(), py::arg("keep") = 2)
-      .def("load", [](Trainer& t, const std::string& directory) -> py::object {
-        const training::Resumed r = released([&] { return training::load_trainer(t, directory); });
-        if (!r.found) return py::none();
-        return py::dict(py::arg("path") = r.path, py::arg("extra") = r.extra, py::arg("skipped") = r.skipped);
-      }, py::arg("directory"))
       .def("_save", [](Trainer& t, const std::string& root, const std::string& extra, int keep) {
         released([&] { return training::save_trainer(t, root, extra, {.keep = keep}), 0; });
       })

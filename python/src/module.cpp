@@ -20,5 +20,6 @@ PYBIND11_MODULE(_core, m) {
   bind_estimate(m);
   bind_models(m);
   bind_io(m);
+  bind_optimizer(m);
   bind_training(m);
 }

@@ -111,6 +111,7 @@ void bind_math(py::module_& m);
 void bind_models(py::module_& m);
 void bind_moe(py::module_& m);
 void bind_numpy(py::module_& m);
+void bind_optimizer(py::module_& m);
 void bind_system(py::module_& m);
 void bind_tensor(py::module_& m);
 void bind_training(py::module_& m);

@@ -144,6 +144,17 @@ class Optimizer {
     return out;
   }
   const std::vector<ParameterGroup<T>>& groups() const { return groups_; }
+  // New factors of the learning rate and new decays, one of each per group.
+  void set_rates(const std::vector<double>& lr_scale, const std::vector<double>& weight_decay) {
+    MOELLE_REQUIRE("optimizer", lr_scale.size() == groups_.size() && weight_decay.size() == groups_.size(),
+                   str("there must be one rate and one decay per group; got lr_scale=", lr_scale.size(), " weight_decay=", weight_decay.size(), " groups=", groups_.size()));
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      MOELLE_REQUIRE("optimizer", lr_scale[i] >= 0 && std::isfinite(lr_scale[i]) && weight_decay[i] >= 0 && std::isfinite(weight_decay[i]),
+                     str("lr and weight_decay must be finite and not negative; got lr=", lr_scale[i], " weight_decay=", weight_decay[i]));
+      groups_[i].lr_scale = lr_scale[i];
+      groups_[i].weight_decay = weight_decay[i];
+    }
+  }
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t n) { steps_ = n; }
 
