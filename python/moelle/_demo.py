@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from . import data, estimate, functional, get_num_threads, isa_name, models, training
 
@@ -24,16 +25,6 @@ BITS = 1 / math.log(2)  # nats to bits
 VALIDATION_BYTES = 256 * 1024
 SAVE_EVERY = 50
 LOAD_STEPS = 50  # over which the balance of the experts is reported at the end
-
-PILOT = dict(
-    model_type="deepseek_v3", vocab_size=256, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, q_lora_rank=None,
-    kv_lora_rank=48, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=32, intermediate_size=384, moe_intermediate_size=96,
-    n_routed_experts=32, n_shared_experts=1, num_experts_per_tok=3, first_k_dense_replace=1, n_group=1, topk_group=1,
-    norm_topk_prob=True, routed_scaling_factor=1.0, scoring_func="sigmoid", topk_method="noaux_tc", aux_loss_alpha=1e-4, seq_aux=True,
-    num_nextn_predict_layers=0, rope_theta=10000.0, rms_norm_eps=1e-6, initializer_range=0.02, tie_word_embeddings=False,
-    max_position_embeddings=1024,
-)
-
 
 @dataclasses.dataclass
 class Options:
@@ -132,26 +123,39 @@ def load_data(paths, console):
     return corpus
 
 
+class Display(Progress):
+    """A bar, and under it the figures of the last step."""
+
+    def get_renderables(self):
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["figures"], style="dim")
+
+
+def figures(arm, report, mean):
+    """What is worth watching, in 80 columns."""
+    rate = report.tokens / report.seconds
+    text = f"  loss {mean:.3f}  {mean * BITS:.3f} bits/byte  {rate:,.0f} tok/s  {rate * arm.flops / 1e9:.0f} GFLOP/s"
+    return text + (f"  MaxVio {report.max_violation:.2f}  dead {report.dead_experts}" if report.load else "")
+
+
 def train(arm, console):
     options = arm.options
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=18), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[line]}"),
-               TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
-        task = progress.add_task(f"{arm.title:<18}", total=options.steps, completed=arm.trainer.steps_done, line="")
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("step {task.completed} of {task.total}"), TimeRemainingColumn(), TextColumn("left"))
+    with Display(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"{arm.title:<18}", total=options.steps, completed=arm.trainer.steps_done, figures="")
         mean = arm.history[-1]["loss"] if arm.history else None
         try:
             while not arm.done:
                 report = arm.step()
                 mean = report.loss if mean is None else 0.9 * mean + 0.1 * report.loss
-                rate = report.tokens / report.seconds
-                line = f"loss {mean:.3f}  {mean * BITS:.3f} bits/byte  {rate:6,.0f} tok/s  {rate * arm.flops / 1e9:4.0f} GFLOP/s"
-                if report.load:
-                    line += f"  MaxVio {report.max_violation:.2f}  dead {report.dead_experts}"
                 if report.skipped:
-                    progress.console.print(f"step {report.step} not applied: {report.skipped}")
-                progress.update(task, completed=arm.trainer.steps_done, line=line)
+                    console.print(f"step {report.step} not applied: {report.skipped}")
+                progress.update(task, completed=arm.trainer.steps_done, figures=figures(arm, report, mean))
                 if arm.trainer.steps_done % SAVE_EVERY == 0 or arm.done:
                     arm.save()
+                    if not console.is_terminal:
+                        print(f"{arm.title}, step {arm.trainer.steps_done} of {options.steps}:{figures(arm, report, mean)}", flush=True)
         except KeyboardInterrupt:
             arm.save()
             raise
@@ -257,7 +261,7 @@ def run(options: Options, *, folder: Path, picture: Path, fresh: bool, console: 
         import shutil
 
         shutil.rmtree(folder)
-    config = models.Config.from_json(PILOT)
+    config = models.Config.preset("pilot")
     arms = [Arm("moe", "mixture of experts", config, options, corpus.train, folder), Arm("dense", "dense twin", config.dense_twin(), options, corpus.train, folder)]
     console.print(f"[bold]Models[/]: {arms[0].estimate.total_params / 1e6:.2f} M parameters, {arms[0].estimate.active_params / 1e6:.2f} M active, against "
                   f"{arms[1].estimate.total_params / 1e6:.2f} M dense; {arms[0].flops / 1e6:.2f} and {arms[1].flops / 1e6:.2f} MFLOP per token", highlight=False)

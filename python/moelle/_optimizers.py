@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from . import _core
-from ._core import GroupOptimizer, Module, ParameterGroup, Tensor
+from ._core import GroupOptimizer, Module, ParameterGroup, Tensor, dtype
 
 
 def param_groups(module: Module, optimizer: str = "muon", weight_decay: float = 0.1) -> list[dict]:
@@ -17,12 +19,13 @@ def param_groups(module: Module, optimizer: str = "muon", weight_decay: float = 
 
 
 def _entry(name: str, tensor, method: str) -> tuple:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"optimizer: params must be float32 tensors, (name, tensor) pairs, dicts or a Module; got {type(tensor).__name__}")
+    if not isinstance(tensor, Tensor) or tensor.dtype != dtype.float32:
+        got = f"dtype={tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise TypeError(f"optimizer: params must be float32 tensors, (name, tensor) pairs, dicts or a Module; got {got}")
     if method == "adamw":
         return name, tensor, 1, 0, 0
     if tensor.ndim not in (2, 3):
-        raise _core.Error(f"Muon: a parameter must be a matrix [rows, cols] or matrices [count, rows, cols]; got {name} of shape={list(tensor.shape)}")
+        raise _core.Error(f"Muon: a parameter must be a matrix [rows, cols] or matrices [count, rows, cols], or the whole Module be given; got {name} of shape={list(tensor.shape)}")
     return (name, tensor, *(tensor.shape if tensor.ndim == 3 else (1, *tensor.shape)))
 
 
@@ -41,7 +44,10 @@ def _group(given: dict, defaults: dict) -> dict:
 
 
 class Optimizer:
-    """What AdamW and Muon share. ``param_groups`` is a list of dicts; ``lr`` and ``weight_decay`` may be changed between steps."""
+    """What AdamW and Muon share. ``param_groups`` is a list of dicts; ``lr`` and ``weight_decay`` may be changed between steps.
+
+    It moves the tensors that it was given: a module put into a model later is not among them.
+    """
 
     def __init__(self, params, method: str, lr: float, weight_decay: float, **options):
         defaults = dict(method=method, lr=lr, weight_decay=weight_decay)
@@ -54,9 +60,19 @@ class Optimizer:
         names = [entry[0] for g in self.param_groups for entry in g["entries"]]
         if not names:
             raise _core.Error("optimizer: params must hold at least one parameter; got none")
+        places = [entry[1].data_ptr() for g in self.param_groups for entry in g["entries"] if entry[1].numel()]
+        if len(set(places)) != len(places):
+            raise _core.Error("optimizer: a parameter must be in one place of one group; got the same tensor twice")
         if len(set(names)) != len(names) and all("params" in g and "entries" not in g for g in given):
             self._number(names)
+        for g in self.param_groups:
+            if not (0 <= g["lr"] < math.inf and 0 <= g["weight_decay"] < math.inf):
+                raise _core.Error(f"optimizer: lr and weight_decay must be finite and not negative; got lr={g['lr']} weight_decay={g['weight_decay']}")
         self._core = GroupOptimizer([ParameterGroup(g["method"], g["entries"], g["weight_decay"]) for g in self.param_groups], **options)
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{g['method']}: {len(g['params'])} tensors, lr={g['lr']:g}, weight_decay={g['weight_decay']:g}" for g in self.param_groups)
+        return f"{type(self).__name__}({groups})"
 
     def _number(self, names) -> None:
         """Parameters without names of their own are counted over all groups."""

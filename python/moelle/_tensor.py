@@ -235,13 +235,22 @@ def _reversed(f, number):
     return lambda a, b: f(Tensor(a), b) if isinstance(a, np.ndarray) else number(a, b)
 
 
-for _name, _f in dict(__add__=ops.add, __sub__=ops.sub, __mul__=ops.mul, __truediv__=ops.div, __lt__=ops.lt, __le__=ops.le, __gt__=ops.gt, __ge__=ops.ge,
+def _inexact(x):
+    """Whole numbers as float32, for a true division."""
+    return _core.to_type(x, dtype.float32) if isinstance(x, Tensor) and x.dtype in (dtype.int32, dtype.int64, dtype.uint8, dtype.bool) else x
+
+
+def _true_divide(a, b):
+    return ops.div(_inexact(a), _inexact(b))
+
+
+for _name, _f in dict(__add__=ops.add, __sub__=ops.sub, __mul__=ops.mul, __truediv__=_true_divide, __lt__=ops.lt, __le__=ops.le, __gt__=ops.gt, __ge__=ops.ge,
                       __eq__=ops.eq, __ne__=ops.ne).items():
     _operator(_name, _f)
 _operator("__radd__", lambda a, b: ops.add(b, a), swapped=True)
 _operator("__rmul__", lambda a, b: ops.mul(b, a), swapped=True)
 _operator("__rsub__", _reversed(ops.sub, ops.rsub), swapped=True)
-_operator("__rtruediv__", _reversed(ops.div, ops.rdiv), swapped=True)
+_operator("__rtruediv__", _reversed(_true_divide, lambda a, b: ops.rdiv(a, _inexact(b))), swapped=True)
 _operator("__matmul__", ops.matmul)
 _operator("__rmatmul__", lambda a, b: ops.matmul(Tensor(a), b), swapped=True)
 _operator("__pow__", ops.pow)

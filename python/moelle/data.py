@@ -24,7 +24,8 @@ Batch.__doc__ = "ids [B, T], targets [B, T] (the next tokens), and segments [B, 
 ByteLoader.__doc__ = """Batches of windows over packed documents: ``ByteLoader(documents, batch_size=16, seq_len=128, seed=0)``.
 
 ``batch(i)`` is a function of the seed and i alone; the next one is made meanwhile."""
+Documents.__iter__ = lambda self: (self.bytes(i) for i in range(len(self)))
 Corpus.__doc__ = "``train`` and ``validation`` documents, their bytes, and how many files, duplicates and others there were."
-Documents.__doc__ = "Texts with their names."
+Documents.__doc__ = "Texts with their names; ``Documents([text, ...])`` makes some from str or bytes in memory."
 for _c in [Batch, ByteLoader, Corpus, Documents]:
     _c.__module__ = "moelle.data"

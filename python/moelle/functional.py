@@ -6,6 +6,7 @@ Raises, everywhere: ``TypeError`` for a wrong dtype, ``moelle.Error`` (a ``Value
 from __future__ import annotations
 
 from . import _core
+from ._numpy import np
 from ._core import Tensor, ops
 from ._core.ops import BiasRule, GateParams, GroupScore, RopeLayout, RopeParams, RopeScalingKind, ScaleRule, Score
 
@@ -237,17 +238,19 @@ def router_z_loss(logits) -> Tensor:
     return ops.router_z_loss(logits)
 
 
-def update_bias(bias, counts, rate: float, rule: str = "sign") -> None:
+def update_bias(bias, counts, rate: float, rule: str | BiasRule = "sign") -> None:
     """Moves a selection bias [E] towards even loads, in place (arXiv:2408.15664); ``rule``: sign or proportional."""
-    rules = BiasRule.__members__
-    if rule not in rules:
-        raise _core.Error(f"update_bias: rule must be sign or proportional; got rule={rule!r}{_core.did_you_mean(rule, list(rules))}")
-    ops.update_bias(bias, list(counts), rate, rules[rule])
+    ops.update_bias(bias, list(counts), rate, rule if isinstance(rule, BiasRule) else BiasRule(rule))
 
 
 def count_experts(choice, num_experts: int) -> list[int]:
-    """Tokens of each expert."""
-    return ops.count_experts(choice, num_experts)
+    """Tokens of each expert: choice [N, K], a tensor, array or nested lists.
+
+    >>> from moelle import functional as F
+    >>> F.count_experts([[0, 2], [2, 1]], 3)
+    [1, 1, 2]
+    """
+    return ops.count_experts(choice if isinstance(choice, Tensor) else Tensor(np.asarray(choice, np.int64)), num_experts)
 
 
 def max_violation(counts) -> float:

@@ -76,7 +76,8 @@ def log_metrics(self) -> dict[str, float]:
 Trainer.save, Trainer.load, MetricLog.write, StepReport.metrics = save, load, write, log_metrics
 Trainer.__doc__ = """One optimiser step after another on a ``CausalLM``: gradients of all micro-batches, guard, clipping, update, balance of the experts.
 
-Matrices take ``optimizer`` ("muon" or "adamw"), everything else AdamW. ``schedule``: constant, cosine, wsd, deepseek_v3."""
+Matrices take ``optimizer`` ("muon" or "adamw"), everything else AdamW. ``schedule``: constant, cosine, wsd, deepseek_v3. It trains
+the parameters that the model has now: replace parts before."""
 Guard.__doc__ = """Decides whether a step may be applied: ``Guard(limit=8.0, window=64, patience=8).refuse(loss, grad_norm)`` is "" or the reason why not.
 
 NaN and infinities never may; nor, once ``window`` steps are known, may a loss or norm ``limit`` standard deviations above their

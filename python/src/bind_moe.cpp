@@ -5,6 +5,7 @@
 #include <moelle/moe/gate_op.hpp>
 #include <moelle/moe/permute_op.hpp>
 
+#include "choice.hpp"
 #include "value.hpp"
 
 namespace moelle::python {
@@ -76,7 +77,9 @@ void bind_experts(py::module_& m) {
 }
 
 void bind_balance(py::module_& m) {
-  py::enum_<moe::BiasRule>(m, "BiasRule").value("sign", moe::BiasRule::sign).value("proportional", moe::BiasRule::proportional);
+  py::enum_<moe::BiasRule>(m, "BiasRule").value("sign", moe::BiasRule::sign).value("proportional", moe::BiasRule::proportional)
+      .def(py::init([](const std::string& name) { return bias_rule_of(name); }), py::arg("name"));
+  py::implicitly_convertible<py::str, moe::BiasRule>();
   m.def("sequence_balance_loss", [](const Value& scores, const Value& choice, std::int64_t sequences) {
     return dispatch(Reals{}, "sequence_balance_loss", scores, [&](const auto& t) { return moe::sequence_balance_loss(t, as_ids("sequence_balance_loss", choice), sequences); });
   });

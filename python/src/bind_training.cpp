@@ -28,6 +28,11 @@ struct Loader {
 
 void bind_data(py::module_& m) {
   py::class_<Documents, std::shared_ptr<Documents>>(m, "Documents")
+      .def(py::init([](const std::vector<std::string>& texts) {
+             auto d = std::make_shared<Documents>();
+             for (const auto& t : texts) d->items.push_back({str("text ", d->items.size()), t, random::hash_name(t)});
+             return d;
+           }), py::arg("texts"))
       .def("__len__", [](const Documents& d) { return d.items.size(); })
       .def("name", [](const Documents& d, std::size_t i) { return d.items.at(i).name; })
       .def("bytes", [](const Documents& d, std::size_t i) { return py::bytes(d.items.at(i).bytes); });
@@ -74,7 +79,7 @@ training::TrainerOptions options_of(double lr, std::int64_t steps, std::int64_t 
   o.clip = clip;
   o.accumulation = accumulation;
   o.bias_update_rate = bias_rate;
-  o.bias_rule = choice<moe::BiasRule>("bias_rule", rule, {{"sign", moe::BiasRule::sign}, {"proportional", moe::BiasRule::proportional}});
+  o.bias_rule = bias_rule_of(rule);
   o.mtp_weight = mtp_weight;
   o.guard.limit = guard;
   return o;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <moelle/io/suggest.hpp>
+#include <moelle/moe/balance.hpp>
 #include <moelle/training/muon.hpp>
 #include <moelle/training/optimizer.hpp>
 #include <moelle/training/schedule.hpp>
@@ -34,6 +35,10 @@ inline training::MuonSteps muon_steps_of(const std::string& name) {
 inline training::ScheduleKind schedule_of(const std::string& name) {
   using K = training::ScheduleKind;
   return choice<K>("schedule", name, {{"constant", K::constant}, {"cosine", K::cosine}, {"wsd", K::wsd}, {"deepseek_v3", K::deepseek_v3}});
+}
+
+inline moe::BiasRule bias_rule_of(const std::string& name) {
+  return choice<moe::BiasRule>("bias_rule", name, {{"sign", moe::BiasRule::sign}, {"proportional", moe::BiasRule::proportional}});
 }
 
 }  // namespace moelle::python

@@ -88,7 +88,8 @@ def test_methods_agree_with_numpy(f, g):
 def test_numbers_must_fit_the_dtype_that_they_meet():
     i, b = moelle.tensor([1, 2]), moelle.tensor([1, 2], dtype="uint8")
     assert (i + 2).tolist() == [3, 4] and (i * True).tolist() == [1, 2] and (2 - i).tolist() == [1, 0]
-    for f in (lambda: i + 0.5, lambda: i / 2, lambda: 1 / i, lambda: moelle.tensor([True]) + 1, lambda: i + moelle.tensor([1.0]), lambda: i + "a"):
+    assert (i / 2).tolist() == [0.5, 1.0] and (1 / i).tolist() == [1.0, 0.5] and (b / i).dtype == moelle.float32  # true division, as in PyTorch
+    for f in (lambda: i + 0.5, lambda: moelle.tensor([True]) + 1, lambda: i + moelle.tensor([1.0]), lambda: i + "a"):
         with pytest.raises(TypeError):
             f()
     with pytest.raises(moelle.Error, match="uint8; got 300"):

@@ -32,6 +32,7 @@ inline void check(const Schedule& s) {
 // Part of the peak learning rate at `step` (0 is the first). Linear warm-up: step s of w warm-up steps has (s + 1) / w.
 inline double rate_at(const Schedule& s, std::int64_t step) {
   check(s);
+  MOELLE_REQUIRE("schedule", step >= 0, str("step must not be negative; got step=", step));
   if (step < s.warmup_steps) return static_cast<double>(step + 1) / static_cast<double>(s.warmup_steps);
   const auto cosine = [](double from, double to, double progress) {
     return to + (from - to) * 0.5 * (1.0 + std::cos(std::numbers::pi * std::clamp(progress, 0.0, 1.0)));

@@ -7,7 +7,7 @@ import collections.abc
 import numpy
 import typing
 from . import ops
-__all__: list[str] = ['Attention', 'AttentionContext', 'BalanceLosses', 'Batch', 'ByteLoader', 'CausalLM', 'Config', 'Corpus', 'Decoder', 'DecoderCache', 'DecoderLayer', 'Documents', 'Embedding', 'Error', 'Estimate', 'Experts', 'Gate', 'LayerCache', 'Linear', 'LoadResult', 'LossOutput', 'MLA', 'MoE', 'Module', 'ModuleList', 'MtpLayer', 'MultiHeadAttention', 'Parameter', 'Part', 'PretrainedDirectory', 'RMSNorm', 'RopeScaling', 'Rotary', 'Routing', 'StepReport', 'SwiGLU', 'Tensor', 'TopKGate', 'Trainer', 'TrainingCost', 'TrainingRun', 'arange', 'available_isas', 'cuda_built', 'did_you_mean', 'dtype', 'empty', 'estimate_model', 'evaluate', 'full', 'get_num_threads', 'isa_name', 'list_checkpoints', 'load_checkpoint', 'load_corpus', 'load_file', 'load_metadata', 'memory_stats', 'ops', 'preset', 'preset_names', 'published_run', 'rand', 'randint', 'randn', 'require_device', 'reset_peak_memory', 'round_to_bf16', 'save_checkpoint', 'save_file', 'save_pretrained', 'saving', 'set_isa', 'set_num_threads', 'to_type', 'training_cost', 'trim_memory']
+__all__: list[str] = ['Attention', 'AttentionContext', 'BalanceLosses', 'Batch', 'ByteLoader', 'CausalLM', 'Config', 'Corpus', 'Decoder', 'DecoderCache', 'DecoderLayer', 'Documents', 'Embedding', 'Error', 'Estimate', 'Experts', 'Gate', 'GroupOptimizer', 'Guard', 'LayerCache', 'Linear', 'LoadResult', 'LossOutput', 'MLA', 'MetricLog', 'MoE', 'Module', 'ModuleList', 'MtpLayer', 'MultiHeadAttention', 'Parameter', 'ParameterGroup', 'Part', 'PretrainedDirectory', 'RMSNorm', 'RopeScaling', 'Rotary', 'Routing', 'StepReport', 'SwiGLU', 'Tensor', 'TopKGate', 'Trainer', 'TrainingCost', 'TrainingRun', 'arange', 'available_isas', 'cuda_built', 'did_you_mean', 'dtype', 'empty', 'estimate_model', 'evaluate', 'full', 'get_num_threads', 'grad_norm', 'isa_name', 'list_checkpoints', 'load_checkpoint', 'load_corpus', 'load_file', 'load_metadata', 'memory_stats', 'ops', 'parameter_groups', 'preset', 'preset_names', 'published_run', 'rand', 'randint', 'randn', 'rate_at', 'require_device', 'reset_peak_memory', 'round_to_bf16', 'save_checkpoint', 'save_file', 'save_pretrained', 'saving', 'set_isa', 'set_num_threads', 'to_type', 'training_cost', 'trim_memory']
 class Error(ValueError):
     pass
 class dtype:
@@ -140,6 +140,8 @@ class Tensor:
     def __pow__(self, other) -> Tensor:
         ...
     def __radd__(self, other) -> Tensor:
+        ...
+    def __reduce__(self) -> typing.Any:
         ...
     def __repr__(self) -> str:
         ...
@@ -1252,10 +1254,64 @@ class PretrainedDirectory:
     @property
     def config(self) -> Config:
         ...
+class ParameterGroup:
+    def __init__(self, method: str, entries: collections.abc.Sequence[tuple[str, Tensor, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]], weight_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        ...
+    @property
+    def entries(self) -> list[tuple[str, Tensor, int, int, int]]:
+        ...
+    @property
+    def method(self) -> str:
+        ...
+    @property
+    def weight_decay(self) -> float:
+        ...
+class GroupOptimizer:
+    def __init__(self, groups: collections.abc.Sequence[ParameterGroup], *, beta1: typing.SupportsFloat | typing.SupportsIndex, beta2: typing.SupportsFloat | typing.SupportsIndex, eps: typing.SupportsFloat | typing.SupportsIndex, muon_steps: str, momentum: typing.SupportsFloat | typing.SupportsIndex, nesterov: bool, rms: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        ...
+    def state(self) -> list[tuple[str, Tensor]]:
+        ...
+    def step(self, lr: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], weight_decay: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], grad_scale: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        ...
+    @property
+    def steps(self) -> int:
+        ...
+    @steps.setter
+    def steps(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+class Guard:
+    """
+    Decides whether a step may be applied: ``Guard(limit=8.0, window=64, patience=8).refuse(loss, grad_norm)`` is "" or the reason why not.
+
+    NaN and infinities never may; nor, once ``window`` steps are known, may a loss or norm ``limit`` standard deviations above their
+    mean, at most ``patience`` times in a row.
+    """
+    def __init__(self, *, limit: typing.SupportsFloat | typing.SupportsIndex = 8.0, window: typing.SupportsInt | typing.SupportsIndex = 64, patience: typing.SupportsInt | typing.SupportsIndex = 8) -> None:
+        ...
+    def refuse(self, loss: typing.SupportsFloat | typing.SupportsIndex, grad_norm: typing.SupportsFloat | typing.SupportsIndex) -> str:
+        ...
+class MetricLog:
+    """
+    Metrics of a run, one line per step: JSON lines or, for a path that ends in ``.csv``, a table.
+
+    ``MetricLog(path, resume_step=0)``: opening for a resumed run keeps the lines of the steps before ``resume_step``.
+    """
+    def __init__(self, path: str, resume_step: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
+    def _write(self, step: typing.SupportsInt | typing.SupportsIndex, metrics: collections.abc.Sequence[tuple[str, typing.SupportsFloat | typing.SupportsIndex]]) -> None:
+        ...
+    def write(self, step: int, metrics: dict) -> None:
+        """
+        One line: ``metrics`` maps names to numbers. A table (a path that ends in ``.csv``) must get the same names in every line.
+        """
 class Documents:
     """
-    Texts with their names.
+    Texts with their names; ``Documents([text, ...])`` makes some from str or bytes in memory.
     """
+    def __init__(self, texts: collections.abc.Sequence[str]) -> None:
+        ...
+    def __iter__(self):
+        ...
     def __len__(self) -> int:
         ...
     def bytes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> bytes:
@@ -1321,6 +1377,10 @@ class StepReport:
     """
     def __repr__(self):
         ...
+    def metrics(self) -> dict[str, float]:
+        """
+        The numbers of the report, for ``MetricLog.write``.
+        """
     def to_dict(self):
         ...
     @property
@@ -1363,7 +1423,8 @@ class Trainer:
     """
     One optimiser step after another on a ``CausalLM``: gradients of all micro-batches, guard, clipping, update, balance of the experts.
 
-    Matrices take ``optimizer`` ("muon" or "adamw"), everything else AdamW. ``schedule``: constant, cosine, wsd, deepseek_v3.
+    Matrices take ``optimizer`` ("muon" or "adamw"), everything else AdamW. ``schedule``: constant, cosine, wsd, deepseek_v3. It trains
+    the parameters that the model has now: replace parts before.
     """
     def __init__(self, model: CausalLM, *, lr: typing.SupportsFloat | typing.SupportsIndex = 0.006, steps: typing.SupportsInt | typing.SupportsIndex, warmup_steps: typing.SupportsInt | typing.SupportsIndex = 0, schedule: str = 'cosine', min_ratio: typing.SupportsFloat | typing.SupportsIndex = 0.1, optimizer: str = 'muon', weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.1, beta1: typing.SupportsFloat | typing.SupportsIndex = 0.9, beta2: typing.SupportsFloat | typing.SupportsIndex = 0.95, muon_steps: str = 'deepseek_v4', clip: typing.SupportsFloat | typing.SupportsIndex = 1.0, accumulation: typing.SupportsInt | typing.SupportsIndex = 1, bias_update_rate: typing.SupportsFloat | typing.SupportsIndex = 0.001, bias_rule: str = 'sign', mtp_weight: typing.SupportsFloat | typing.SupportsIndex = 0.3, guard_limit: typing.SupportsFloat | typing.SupportsIndex = 8.0) -> None:
         ...
@@ -1413,6 +1474,8 @@ def full(arg0: typing.Sequence[int], arg1: typing.Any, arg2: typing.Any) -> Tens
     ...
 def get_num_threads() -> int:
     ...
+def grad_norm(parameters: collections.abc.Sequence[Tensor]) -> float:
+    ...
 def isa_name() -> str:
     ...
 def list_checkpoints(arg0: str) -> list[tuple[int, str]]:
@@ -1427,6 +1490,8 @@ def load_metadata(arg0: str) -> dict[str, str]:
     ...
 def memory_stats() -> dict:
     ...
+def parameter_groups(module: Module, optimizer: str, weight_decay: typing.SupportsFloat | typing.SupportsIndex) -> list[ParameterGroup]:
+    ...
 def preset(name: str) -> Config:
     ...
 def preset_names() -> list[str]:
@@ -1438,6 +1503,8 @@ def rand(arg0: typing.Sequence[int], arg1: typing.SupportsInt | typing.SupportsI
 def randint(arg0: typing.Sequence[int], arg1: typing.SupportsInt | typing.SupportsIndex, arg2: str, arg3: typing.SupportsInt | typing.SupportsIndex, arg4: typing.SupportsInt | typing.SupportsIndex, arg5: typing.Any) -> Tensor:
     ...
 def randn(arg0: typing.Sequence[int], arg1: typing.SupportsInt | typing.SupportsIndex, arg2: str, arg3: typing.SupportsFloat | typing.SupportsIndex, arg4: typing.SupportsFloat | typing.SupportsIndex, arg5: typing.Any) -> Tensor:
+    ...
+def rate_at(kind: str, step: typing.SupportsInt | typing.SupportsIndex, steps: typing.SupportsInt | typing.SupportsIndex, warmup_steps: typing.SupportsInt | typing.SupportsIndex, min_ratio: typing.SupportsFloat | typing.SupportsIndex, decay_fraction: typing.SupportsFloat | typing.SupportsIndex) -> float:
     ...
 def require_device(arg0: str) -> None:
     ...
