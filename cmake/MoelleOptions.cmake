@@ -9,7 +9,7 @@ if(PROJECT_IS_TOP_LEVEL AND MOELLE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 if(MOELLE_SANITIZE)
-  add_compile_options(-fsanitize=${MOELLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  add_compile_options(-fsanitize=${MOELLE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=${MOELLE_SANITIZE})
 endif()
 

@@ -14,7 +14,7 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from . import _core, nn  # noqa: F401  (nn gives modules their methods)
-from ._core import CausalLM, Config, Decoder, DecoderCache, DecoderLayer, LossOutput, MtpLayer, Tensor, dtype
+from ._core import CausalLM, Config, Decoder, DecoderCache, DecoderLayer, LossOutput, MtpLayer, Tensor
 from ._numpy import np
 
 __all__ = ["CausalLM", "Config", "Decoder", "DecoderCache", "DecoderLayer", "LossOutput", "MtpLayer", "presets"]

@@ -1,7 +1,6 @@
 """Operators, indexing and methods against NumPy."""
 import copy
 
-import copy
 import pickle
 
 import moelle

@@ -201,16 +201,21 @@ TEST_CASE("the guard refuses spikes once it knows the level, and accepts a new l
   CHECK(guard.refuse(20.0, 1.0).empty());
   CHECK_FALSE(guard.refuse(std::numeric_limits<double>::infinity(), 1.0).empty());
   CHECK_FALSE(guard.refuse(2.0, std::numeric_limits<double>::quiet_NaN()).empty());
+  Guard norms({.limit = 6, .window = 8, .patience = 3});
+  for (int i = 0; i < 8; ++i) CHECK(norms.refuse(2.0, 1.0).empty());
+  CHECK(norms.refuse(2.0, 3.9).empty());  // below 1 + 6 * 0.5: clipping is enough
+  CHECK(norms.refuse(2.0, 40.0).find("gradient norm 40") != std::string::npos);
 }
 
 TEST_CASE("clipping bounds the norm of the applied gradient") {
   models::CausalLM<float> model(test::tiny_config(), 1);
-  const auto out = model.loss({.ids = batch_of(0).ids, .targets = batch_of(0).labels});
-  out.loss.backward();
-  double square = 0;
-  for (const auto& p : model.parameters())
-    if (p.grad().defined()) p.grad().each([&](float g) { square += static_cast<double>(g) * static_cast<double>(g); });
-  CHECK(grad_norm(model.parameters()) == doctest::Approx(std::sqrt(square)).epsilon(1e-9));
+  Trainer<float> trainer(model, {.schedule = {.kind = ScheduleKind::constant}, .optimizer = {.method = Method::adamw}, .clip = 0.01});
+  const auto report = trainer.step({batch_of(0)});
+  REQUIRE(report.grad_norm > 0.01);
+  double square = 0;  // of the first moments, which after one step are 1 - beta1 times what was applied
+  for (const auto& [name, moment] : trainer.optimizer().state())
+    if (name.ends_with(".exp_avg")) moment.each([&](float m) { square += static_cast<double>(m) * static_cast<double>(m); });
+  CHECK(std::sqrt(square) / (1 - trainer.options().optimizer.beta1) == doctest::Approx(0.01).epsilon(1e-5));
 }
 
 TEST_CASE("impossible options are refused with their values") {

@@ -1,8 +1,9 @@
 // moelle/training/guard.hpp -- decides from loss and gradient norm whether an update may be applied.
 //
-// A NaN or infinity is always refused. A spike is a value more than `limit` standard deviations above the mean of the last
-// `window` accepted values (as in llm.c); it is refused once the window is full, at most `patience` times in a row, after
-// which the new level is accepted.
+// A NaN or infinity is always refused. A spike is a value more than `limit` deviations above the mean of the last `window`
+// accepted values (as in llm.c); it is refused once the window is full, at most `patience` times in a row, after which the new
+// level is accepted. A deviation is the standard deviation, but at least a thousandth of a mean loss and half of a mean norm:
+// norms are skewed, and clipping already bounds what one of three times the mean can do.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -31,7 +32,7 @@ class Guard {
   std::string refuse(double loss, double grad_norm) {
     if (!std::isfinite(loss)) return str("loss is ", loss);
     if (!std::isfinite(grad_norm)) return str("gradient norm is ", grad_norm);
-    const double z = score(losses, loss), zg = score(norms, grad_norm);
+    const double z = score(losses, loss, 1e-3), zg = score(norms, grad_norm, 0.5);
     if (options_.limit > 0 && in_a_row < options_.patience && (z > options_.limit || zg > options_.limit)) {
       ++in_a_row;
       return z > options_.limit ? str("loss ", loss, " is ", z, " deviations above its mean") : str("gradient norm ", grad_norm, " is ", zg, " deviations above its mean");
@@ -47,14 +48,14 @@ class Guard {
   std::int64_t in_a_row = 0;
 
  private:
-  double score(const std::deque<double>& history, double value) const {
+  double score(const std::deque<double>& history, double value, double least) const {
     if (static_cast<std::int64_t>(history.size()) < options_.window) return 0.0;
     double mean = 0.0, square = 0.0;
     for (const double v : history) mean += v;
     mean /= static_cast<double>(history.size());
     for (const double v : history) square += (v - mean) * (v - mean);
     const double deviation = std::sqrt(square / static_cast<double>(history.size()));
-    return (value - mean) / std::max(deviation, 1e-3 * std::abs(mean) + 1e-12);
+    return (value - mean) / std::max(deviation, least * std::abs(mean) + 1e-12);
   }
   void push(std::deque<double>& history, double value) {
     history.push_back(value);
