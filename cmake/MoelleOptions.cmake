@@ -13,11 +13,15 @@ if(MOELLE_SANITIZE)
   add_link_options(-fsanitize=${MOELLE_SANITIZE})
 endif()
 
-# moelle_own_target(<target> [<optimisation flag>]): warnings for our own code; -O2 unless another level is given.
+# moelle_own_target(<target> [<optimisation flag>]): warnings for our own code; -O2 unless another level is given. With sanitizers
+# -O0: they find the same, and compile four times as fast.
 function(moelle_own_target target)
   set(level -O2)
   if(ARGC GREATER 1)
     set(level ${ARGV1})
+  endif()
+  if(MOELLE_SANITIZE)
+    set(level -O0)
   endif()
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
   target_compile_options(${target} PRIVATE $<$<NOT:$<CONFIG:Debug>>:${level}> -Wall -Wextra -Wshadow -Wconversion

@@ -25,6 +25,13 @@ header_there() {  # any include folder of the compiler will do
   local header="${1#/usr/include/}"
   printf '#include <%s>\n' "$header" | g++ -std=c++20 -fsyntax-only -x c++ - >/dev/null 2>&1
 }
+sanitizers_there() {  # for clang, a package of its own
+  local program status=0
+  program="$(mktemp)"
+  echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ - -o "$program" >/dev/null 2>&1 || status=1
+  rm -f "$program"
+  return $status
+}
 missing_packages() {
   local wanted=("g++|g++" "libxsimd-dev|/usr/include/xsimd/xsimd.hpp" "nlohmann-json3-dev|/usr/include/nlohmann/json.hpp")
   if [[ $profile != run ]]; then
@@ -41,6 +48,9 @@ missing_packages() {
       *) command -v "$sign" >/dev/null || echo "$package" ;;
     esac
   done
+  if [[ $profile != run ]] && command -v clang++ >/dev/null && ! sanitizers_there; then
+    echo "libclang-rt-$(clang++ -dumpversion | cut -d. -f1)-dev"
+  fi
   "${base_python[@]}" -c 'import sysconfig, os; raise SystemExit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' \
     >/dev/null 2>&1 || echo python3-dev
   [[ -x $PYTHON ]] || "${base_python[@]}" -c 'import venv, ensurepip' >/dev/null 2>&1 || echo python3-venv
@@ -114,6 +124,7 @@ install_module() {
 
 find_python
 system_packages
+system_packages  # what clang needs besides is known once clang is there
 python_packages
 export PATH="$venv/bin:$PATH"
 export CXX="${CXX:-g++}"  # one name everywhere: a compiler cache tells c++ from g++

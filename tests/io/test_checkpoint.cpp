@@ -157,11 +157,22 @@ TEST_CASE("arguments that cannot be meant are refused") {
   CHECK(io::list_checkpoints(dir.path()).empty());
 }
 
+namespace {
+bool writing(const std::string& folder) {
+  for (const auto& f : files_in(folder))
+    if (f.ends_with(".tmp")) return true;
+  return false;
+}
+}  // namespace
+
 TEST_CASE("kill -9 at 50 random moments of saving loses no checkpoint that was committed") {
   const testing::TempDir dir;
   const random::Stream when(2, "kill");
   std::int64_t committed = 0;
   int inside = 0;
+  const auto start = std::chrono::steady_clock::now();
+  io::save_checkpoint(dir.path(), sample(++committed, 20000));
+  const auto one_save = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
   for (std::uint64_t trial = 0; trial < 50; ++trial) {
     int pipe_ends[2];
     REQUIRE(::pipe(pipe_ends) == 0);
@@ -180,7 +191,9 @@ TEST_CASE("kill -9 at 50 random moments of saving loses no checkpoint that was c
     ::close(pipe_ends[1]);
     std::int64_t told = 0;
     const auto first = ::read(pipe_ends[0], &told, sizeof told);  // one save is through; the next is on its way
-    ::usleep(static_cast<useconds_t>(when.below(trial, 30000)));
+    // Half of the kills come at any moment, the others soon after a save has begun to write.
+    for (int i = 0; trial % 2 == 1 && i < 100000 && !writing(dir.path()); ++i) ::usleep(50);
+    ::usleep(static_cast<useconds_t>(when.below(trial, static_cast<std::uint64_t>(trial % 2 == 1 ? one_save / 4 : 2 * one_save) + 1)));
     ::kill(child, SIGKILL);
     int status = 0;
     ::waitpid(child, &status, 0);
@@ -189,7 +202,7 @@ TEST_CASE("kill -9 at 50 random moments of saving loses no checkpoint that was c
     committed = told;
     while (::read(pipe_ends[0], &told, sizeof told) == sizeof told) committed = told;
     ::close(pipe_ends[0]);
-    for (const auto& f : files_in(dir.path())) inside += f.ends_with(".tmp") ? 1 : 0;
+    inside += writing(dir.path()) ? 1 : 0;
     const auto r = io::load_checkpoint(dir.path());
     CAPTURE(trial);
     CHECK(r.skipped.empty());

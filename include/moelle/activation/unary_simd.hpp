@@ -4,6 +4,7 @@
 
 #include <moelle/activation/lanes_simd.hpp>
 #include <moelle/activation/unary.hpp>
+#include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 
 namespace moelle::activation::simd {
@@ -20,7 +21,7 @@ MOELLE_INLINE Vec<Arch, T> clamp(const Vec<Arch, T>& x, T low, T high) {
 template <class Arch, class T>
 MOELLE_INLINE Vec<Arch, T> sigmoid(const Vec<Arch, T>& x) {
   const Vec<Arch, T> one(T(1));
-  return one / (one + xsimd::exp(-x));
+  return one / (one + moelle::simd::exp(-x));
 }
 
 // silu and its derivative at x. Below -87 (float) e^-x leaves the range; there the derivative is under 1e-35 anyway.
@@ -31,7 +32,7 @@ struct Silu {
   MOELLE_INLINE explicit Silu(const Vec<Arch, T>& x) {
     const Vec<Arch, T> one(T(1)), floor(sizeof(T) == 4 ? T(-87) : T(-700));
     const Vec<Arch, T> c = xsimd::select(x < floor, floor, x);
-    const Vec<Arch, T> e = xsimd::exp(-c);
+    const Vec<Arch, T> e = moelle::simd::exp(-c);
     const Vec<Arch, T> s = one / (one + e);
     value = xsimd::select(x < floor, x * Vec<Arch, T>(T(0)), x * s);
     slope = s * xsimd::fma(c, e * s, one);  // 1 - s is e s, without cancellation
@@ -60,7 +61,7 @@ MOELLE_INLINE Vec<Arch, T> value(const Vec<Arch, T>& x) {
   using B = Vec<Arch, T>;
   if constexpr (F == Unary::sigmoid) return sigmoid<Arch, T>(x);
   if constexpr (F == Unary::silu) return x * sigmoid<Arch, T>(x);
-  if constexpr (F == Unary::softplus) return xsimd::select(x > B(T(kSoftplusThreshold)), x, xsimd::log1p(xsimd::exp(x)));
+  if constexpr (F == Unary::softplus) return xsimd::select(x > B(T(kSoftplusThreshold)), x, xsimd::log1p(moelle::simd::exp(x)));
   if constexpr (F == Unary::gelu) return x * normal_cdf<Arch, T>(x);
   if constexpr (F == Unary::gelu_tanh) return x * sigmoid<Arch, T>(tanh_argument<Arch, T>(clamp<Arch, T>(x, T(-30), T(30))));  // x^3 in range
   if constexpr (F == Unary::relu) return xsimd::select(x < B(T(0)), B(T(0)), x);
@@ -79,13 +80,13 @@ MOELLE_INLINE Vec<Arch, T> slope(const Vec<Arch, T>& x) {
   if constexpr (F == Unary::softplus) return xsimd::select(x > B(T(kSoftplusThreshold)), one, sigmoid<Arch, T>(x));
   if constexpr (F == Unary::gelu) {
     const B c = clamp<Arch, T>(x, T(-50), T(50));  // beyond, the density is 0 and x^2 would overflow
-    const B density = B(T(0.39894228040143267794)) * xsimd::exp(B(T(-0.5)) * c * c);
+    const B density = B(T(0.39894228040143267794)) * moelle::simd::exp(B(T(-0.5)) * c * c);
     return xsimd::fma(c, density, normal_cdf<Arch, T>(x));
   }
   if constexpr (F == Unary::gelu_tanh) {
     constexpr T kEnd = sizeof(T) == 4 ? T(9) : T(20);  // beyond, 0 or 1 up to 1e-26, and e^-2u must not overflow
     const B c = clamp<Arch, T>(x, -kEnd, kEnd);
-    const B e = xsimd::exp(-tanh_argument<Arch, T>(c));
+    const B e = moelle::simd::exp(-tanh_argument<Arch, T>(c));
     const B s = one / (one + e);
     const B du = B(T(kTwoRootTwoOverPi)) * xsimd::fma(B(T(3 * kCubic)), c * c, one);
     return xsimd::fma(c * s * (e * s), du, s);  // 1 - s is e s

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 
+#include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 
 #include <moelle/attention/attention.hpp>
@@ -44,7 +45,7 @@ T softmax_row(T* s, std::int64_t lo, std::int64_t hi, T scale, const T* mask, T*
   }
   B total(T(0));
   for (std::int64_t j = 0; j < kKeyBlock; j += N) {
-    const B p = xsimd::exp(B::load_unaligned(s + j) - B(highest));
+    const B p = moelle::simd::exp(B::load_unaligned(s + j) - B(highest));
     p.store_unaligned(s + j);
     total = total + p;
   }
@@ -52,7 +53,7 @@ T softmax_row(T* s, std::int64_t lo, std::int64_t hi, T scale, const T* mask, T*
   T added = 0;
   for (std::int64_t i = 0; i < N; ++i) added += lane[i];
   T factor[N] = {};
-  xsimd::exp(B(*top - highest)).store_unaligned(factor);  // the same exp, so that every instruction set rescales as it sums
+  moelle::simd::exp(B(*top - highest)).store_unaligned(factor);  // the same exp, so that every instruction set rescales as it sums
   const T by = *top == kNone ? T(0) : factor[0];
   *sum = *sum * by + added;
   *top = highest;
@@ -70,7 +71,7 @@ void softmax_grad_row(T* s, T* g, std::int64_t lo, std::int64_t hi, T scale, con
   }
   scale_row<Arch, T>(s, lo, hi, scale, mask);
   for (std::int64_t j = 0; j < kKeyBlock; j += N) {
-    const B p = xsimd::exp(B::load_unaligned(s + j) - B(lse));
+    const B p = moelle::simd::exp(B::load_unaligned(s + j) - B(lse));
     p.store_unaligned(s + j);
     (p * (B::load_unaligned(g + j) - B(delta)) * B(scale)).store_unaligned(g + j);
   }

@@ -6,6 +6,7 @@
 
 #include <moelle/activation/lanes_simd.hpp>
 #include <moelle/activation/unary_simd.hpp>
+#include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 #include <moelle/moe/gate.hpp>
 #include <moelle/norm/softmax_simd.hpp>
@@ -15,8 +16,8 @@ namespace moelle::moe::simd {
 template <class Arch, class T>
 MOELLE_INLINE xsimd::batch<T, Arch> sqrt_softplus(const xsimd::batch<T, Arch>& x) {
   using B = xsimd::batch<T, Arch>;
-  const B softplus = xsimd::select(x > B(T(kLinearSoftplus)), x, xsimd::log1p(xsimd::exp(x)));
-  return xsimd::select(x < B(sqrt_softplus_tail<T>()), xsimd::exp(x * B(T(0.5))), xsimd::sqrt(softplus));
+  const B softplus = xsimd::select(x > B(T(kLinearSoftplus)), x, xsimd::log1p(moelle::simd::exp(x)));
+  return xsimd::select(x < B(sqrt_softplus_tail<T>()), moelle::simd::exp(x * B(T(0.5))), xsimd::sqrt(softplus));
 }
 
 // logits[N, E] -> scores[N, E]

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include <moelle/activation/lanes_simd.hpp>
+#include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 #include <moelle/norm/softmax.hpp>
 
@@ -30,10 +31,10 @@ MOELLE_INLINE RowStats<T> row_stats(const T* x, std::int64_t n, T* y) {
   const B s(shift);
   const auto add = [](const B& a, const B& v) { return a + v; };
   if (y == nullptr) {
-    const auto term = [&](const B& a, const B& v) { return a + xsimd::exp(v - s); };
+    const auto term = [&](const B& a, const B& v) { return a + moelle::simd::exp(v - s); };
     return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::fold<Arch, T>(n, T(0), -infinity<T>(), term, add, x))};
   }
-  const auto exponential = [&](const B& v) { return xsimd::exp(v - s); };
+  const auto exponential = [&](const B& v) { return moelle::simd::exp(v - s); };
   return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::map_sum<Arch, T>(n, -infinity<T>(), exponential, x, y))};
 }
 
@@ -77,7 +78,7 @@ void log_softmax_grad(const T* y, const T* dy, std::int64_t n, T* dx, std::int64
   for (std::int64_t r = begin; r < end; ++r) {
     const T *p = y + r * n, *g = dy + r * n;
     const B sum(moelle::simd::sum_lanes<Arch, T>(moelle::simd::fold<Arch, T>(n, T(0), T(0), add, add, g)));
-    moelle::simd::map<Arch, T>(n, dx + r * n, [&](const B& u, const B& v) { return v - xsimd::exp(u) * sum; }, p, g);
+    moelle::simd::map<Arch, T>(n, dx + r * n, [&](const B& u, const B& v) { return v - moelle::simd::exp(u) * sum; }, p, g);
   }
 }
 
