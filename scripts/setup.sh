@@ -85,7 +85,7 @@ system_packages() {
 
 # --- Python packages ---------------------------------------------------------------------------------------------------------
 run_packages=("scikit-build-core>=0.10" "pybind11>=3" "cmake>=3.25" ninja "numpy>=1.24" typer rich matplotlib pyyaml)
-test_packages=(pytest hypothesis ml_dtypes safetensors "transformers>=5.20,<6" nbclient nbformat ipykernel)
+test_packages=(pytest ruff hypothesis ml_dtypes safetensors "transformers>=5.20,<6" nbclient nbformat ipykernel)
 
 install() {
   "$PYTHON" -m pip install --quiet --disable-pip-version-check "$@"

@@ -44,6 +44,7 @@ run_cpp() {  # run_cpp [ISA [CTEST OPTION...]]
 run_python() { "$PYTHON" -m pytest -q -x --durations=5 tests/python tests/parity "$@"; }
 checks() {
   local bad=0
+  "$PYTHON" -m ruff check -q . || bad=1
   "$PYTHON" tests/check_layers.py || bad=1
   "$PYTHON" tests/check_headers.py -j "$jobs" || bad=1
   return $bad
@@ -73,7 +74,7 @@ stage "C++ build (g++, warnings are errors)" build_cpp
 stage "C++ tests" run_cpp
 stage "Python and parity tests" run_python
 if [[ $fast -eq 0 ]]; then
-  stage "layers, headers" checks
+  stage "style, layers, headers" checks
   stage "consumers" consumers
   for isa in $(isas | tr ' ' '\n' | head -n -1); do  # the last and best is what ran above
     stage "C++ tests, MOELLE_ISA=$isa" run_cpp "$isa" -LE cuda -E '^symbols'

@@ -33,12 +33,13 @@ def moelle(size, model, threads):
     return json.loads(out)
 
 
-def torch(size, model, threads):
-    """The best of the float32 variants that matter: through oneDNN, compiled or not, experts padded or grouped."""
+def torch(size, model, threads, best):
+    """The best of the float32 variants that matter: through oneDNN, compiled or not, experts padded or grouped; `best` alone once it is known."""
+    variants, experts = ([best["variant"]], [best["experts"]]) if best else (["f32o", "f32o-compile"], ["bmm", "grouped"])
     rows = ROOT / "build" / "torch_rows.json"
     rows.parent.mkdir(exist_ok=True)
-    subprocess.run([sys.executable, str(peer), "--size", size, "--model", model, "--threads", str(threads), "--variant", "f32o", "f32o-compile",
-                    "--experts", "bmm", "grouped", "--json", str(rows)], check=True, capture_output=True, text=True)
+    subprocess.run([sys.executable, str(peer), "--size", size, "--model", model, "--threads", str(threads), "--variant", *variants,
+                    "--experts", *experts, "--json", str(rows)], check=True, capture_output=True, text=True)
     return max(json.loads(rows.read_text()), key=lambda r: r["tok_s"])
 
 
@@ -47,22 +48,22 @@ def spread(values):
 
 
 rates = {}
-print(f"{'size':6} {'model':6} {'threads':>7}  {'moelle tok/s':>24} {'PyTorch tok/s':>24}  ratio [range]   GFLOP/s  peak B/param  variant")
+print(f"{'size':6} {'model':6} {'threads':>7}  {'moelle tok/s':>24} {'PyTorch tok/s':>24}  ratio [range]   GFLOP/s  B/param  + act. MiB  variant")
 for size in options.size:
     for threads in options.threads:
         for model in ("moe", "dense"):
-            ours, theirs, variant, last = [], [], "", {}
+            ours, theirs, row, last = [], [], None, {}
             for _ in range(options.rounds):
                 last = moelle(size, model, threads)
                 ours.append(last["tok_s"])
                 if have_torch:
-                    row = torch(size, model, threads)
+                    row = torch(size, model, threads, row)
                     theirs.append(row["tok_s"])
-                    variant = f"{row['variant']} {row['experts']}"
             rates[size, model, threads] = statistics.median(ours)
             ratios = [a / b for a, b in zip(ours, theirs)]
             ratio = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]" if ratios else "-"
-            print(f"{size:6} {model:6} {threads:7}  {spread(ours):>24} {spread(theirs) if theirs else '-':>24}  {ratio:15} {last['gflops']:7.1f} {last['bytes_per_param']:10.1f}    {variant}", flush=True)
+            print(f"{size:6} {model:6} {threads:7}  {spread(ours):>24} {spread(theirs) if theirs else '-':>24}  {ratio:15} {last['gflops']:7.1f}  "
+                  f"{last['state_bytes'] / last['params']:6.1f} {last['activation_bytes'] / 2**20:8.0f}   {row['variant'] + ' ' + row['experts'] if row else ''}", flush=True)
 for size in options.size:
     for threads in options.threads:
         print(f"{size}: MoE step at {rates[size, 'moe', threads] / rates[size, 'dense', threads]:.2f} of its dense twin's tokens/s, {threads} thread(s)")

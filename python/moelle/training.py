@@ -18,8 +18,8 @@ from collections.abc import Callable
 from os import fspath
 
 from . import nn  # noqa: F401  (gives modules their methods)
-from ._core import Batch, Guard, StepReport, Trainer, evaluate
-from ._core import MetricLog, rate_at
+from ._core import Batch, Guard, MetricLog, StepReport, Trainer, rate_at
+from ._core import evaluate as _evaluate
 from ._optimizers import AdamW, Muon, Optimizer, param_groups
 
 __all__ = ["AdamW", "Batch", "Guard", "MetricLog", "Muon", "Optimizer", "StepReport", "Trainer", "evaluate", "param_groups", "schedule"]
@@ -40,6 +40,12 @@ def schedule(kind: str, *, steps: int, warmup_steps: int = 0, min_ratio: float =
     """
     rate_at(kind, 0, steps, warmup_steps, min_ratio, decay_fraction)  # refuses impossible settings here and not in the first step
     return lambda step: rate_at(kind, step, steps, warmup_steps, min_ratio, decay_fraction)
+
+
+def evaluate(model, documents, *, batch_size: int = 16, seq_len: int = 128, max_windows: int = 0) -> float:
+    """Mean next-token cross-entropy in nats over windows of the documents, in order: all of them, or whole batches up to ``max_windows``
+    (at least one batch)."""
+    return _evaluate(model, documents, batch_size=batch_size, seq_len=seq_len, max_windows=max_windows)
 
 
 def save(self, folder, extra: str = "{}", *, keep: int = 2) -> None:
