@@ -9,6 +9,9 @@ warnings=(-std=c++20 -O1 -Wall -Wextra -Wshadow -Wconversion -Werror)
 
 echo "bare -I:" && g++ "${warnings[@]}" -I"$root/include" "$here/main.cpp" -o "$work/bare" -pthread && "$work/bare"
 echo "bare -I, -march=native:" && g++ "${warnings[@]}" -march=native -I"$root/include" "$here/main.cpp" -o "$work/native" -pthread && "$work/native"
+if command -v clang++ >/dev/null; then
+  echo "bare -I, clang++ -march=native:" && clang++ "${warnings[@]}" -march=native -I"$root/include" "$here/main.cpp" -o "$work/clang" -pthread && "$work/clang"
+fi
 echo "two units:" && g++ "${warnings[@]}" -DMOELLE_TEST_TWO_UNITS -I"$root/include" "$here/main.cpp" "$here/two_units/other.cpp" -o "$work/two" -pthread && "$work/two"
 echo "add_subdirectory:" && cmake -S "$here/subdirectory" -B "$work/sub" -G Ninja >/dev/null && cmake --build "$work/sub" --target consumer >/dev/null && "$work/sub/consumer"
 echo "install and find_package:"

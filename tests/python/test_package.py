@@ -10,7 +10,7 @@ from pathlib import Path
 import moelle
 import pytest
 
-MODULES = ["moelle", "moelle._creation", "moelle._functions", "moelle._optimizers", "moelle._tensor", "moelle.autograd", "moelle.data", "moelle.estimate", "moelle.functional", "moelle.generation", "moelle.io", "moelle.models",
+MODULES = ["moelle", "moelle._creation", "moelle._functions", "moelle._grad_mode", "moelle._operators", "moelle._optimizers", "moelle._shapes", "moelle._tensor", "moelle.autograd", "moelle.data", "moelle.estimate", "moelle.functional", "moelle.generation", "moelle.io", "moelle.models",
            "moelle.nn", "moelle.training"]
 ROOT = Path(moelle.__file__).parent
 

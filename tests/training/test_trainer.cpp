@@ -207,6 +207,15 @@ TEST_CASE("the guard refuses spikes once it knows the level, and accepts a new l
   CHECK(norms.refuse(2.0, 40.0).find("gradient norm 40") != std::string::npos);
 }
 
+TEST_CASE("the gradient norm is the root of the sum of all squares") {
+  models::CausalLM<float> model(test::tiny_config(), 1);
+  model.loss({.ids = batch_of(0).ids, .targets = batch_of(0).labels}).loss.backward();
+  double square = 0;
+  for (const auto& p : model.parameters())
+    if (p.grad().defined()) p.grad().each([&](float g) { square += static_cast<double>(g) * static_cast<double>(g); });
+  CHECK(grad_norm(model.parameters()) == doctest::Approx(std::sqrt(square)).epsilon(1e-9));
+}
+
 TEST_CASE("clipping bounds the norm of the applied gradient") {
   models::CausalLM<float> model(test::tiny_config(), 1);
   Trainer<float> trainer(model, {.schedule = {.kind = ScheduleKind::constant}, .optimizer = {.method = Method::adamw}, .clip = 0.01});
