@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <unordered_map>
@@ -123,6 +124,20 @@ class MemoryPool {
   std::unordered_map<std::size_t, std::vector<void*>> free_;
   MemoryStats stats_;
 };
+
+}  // namespace detail
+
+namespace detail {
+
+// Memory of exactly this size for what stays: weights. On 2 MiB pages where the system grants them; not counted by memory_stats().
+inline std::shared_ptr<void> lasting_memory(std::size_t bytes) {
+  if (bytes > std::size_t{1} << 62) throw std::bad_alloc();
+  const std::size_t page = bytes < MemoryPool::kHuge ? MemoryPool::kAlign : MemoryPool::kHuge, rounded = std::max(page, (bytes + page - 1) / page * page);
+  void* p = std::aligned_alloc(page, rounded);
+  if (p == nullptr) throw std::bad_alloc();
+  if (page == MemoryPool::kHuge) ::madvise(p, rounded, MADV_HUGEPAGE);
+  return std::shared_ptr<void>(p, [](void* q) { std::free(q); });
+}
 
 }  // namespace detail
 

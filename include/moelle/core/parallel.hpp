@@ -74,16 +74,17 @@ class ThreadPool {
     body_ = body;
     context_ = context;
     tasks_ = tasks;
-    next_.store(0, std::memory_order_relaxed);
     failure_ = nullptr;
-    pending_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    failed_.store(false, std::memory_order_relaxed);
+    done_.store(0, std::memory_order_relaxed);
     {
       const std::lock_guard lock(sleep_mutex_);
+      left_.store(tasks, std::memory_order_release);
       generation_.fetch_add(1, std::memory_order_release);
     }
     if (sleepers_.load(std::memory_order_acquire) > 0) wake_.notify_all();
     work();
-    for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) pause(spin);
+    for (int spin = 0; done_.load(std::memory_order_acquire) != tasks; ++spin) pause(spin);
     if (failure_ != nullptr) std::rethrow_exception(failure_);
   }
 
@@ -147,22 +148,31 @@ class ThreadPool {
       seen = generation_.load(std::memory_order_acquire);
       if (quit_) return;
       work();
-      pending_.fetch_sub(1, std::memory_order_release);
     }
   }
 
+  // Tasks are counted down, so that a thread that comes late, when all are taken, need not be waited for: beside another busy program a
+  // worker may not run for milliseconds. Whoever takes a task knows that the call cannot end before it is done, and only then looks at what to do.
   void work() {
     const Inside guard;
     for (;;) {
-      const std::int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
-      if (task >= tasks_) return;
-      try {
-        body_(context_, task);
-      } catch (...) {
-        const std::lock_guard lock(failure_mutex_);
-        if (failure_ == nullptr) failure_ = std::current_exception();
-        next_.store(tasks_, std::memory_order_relaxed);
+      std::int64_t left = left_.load(std::memory_order_acquire);
+      while (left > 0 && !left_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
       }
+      if (left <= 0) return;
+      run_task(tasks_ - left);
+      done_.fetch_add(1, std::memory_order_release);
+    }
+  }
+
+  void run_task(std::int64_t task) {
+    if (failed_.load(std::memory_order_relaxed)) return;
+    try {
+      body_(context_, task);
+    } catch (...) {
+      const std::lock_guard lock(failure_mutex_);
+      if (failure_ == nullptr) failure_ = std::current_exception();
+      failed_.store(true, std::memory_order_relaxed);
     }
   }
 
@@ -170,8 +180,9 @@ class ThreadPool {
   std::mutex run_mutex_, sleep_mutex_, failure_mutex_;
   std::condition_variable wake_;
   std::atomic<std::uint64_t> generation_{0};
-  std::atomic<int> sleepers_{0}, pending_{0};
-  std::atomic<std::int64_t> next_{0};
+  std::atomic<int> sleepers_{0};
+  std::atomic<std::int64_t> left_{0}, done_{0};  // tasks that nobody took yet; tasks that have been run
+  std::atomic<bool> failed_{false};
   bool quit_ = false;
   Body body_ = nullptr;
   void* context_ = nullptr;

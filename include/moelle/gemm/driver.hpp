@@ -120,7 +120,7 @@ class Driver {
 
   // Shared panels of the K block that begins at k, from column n (a multiple of nr) on.
   T* panel(const Chunk& c, std::int64_t k, std::int64_t n, T* shared) const {
-    return shared + c.packed + k * ceil_div(c.n1 - c.n0, kernels_.nr) * kernels_.nr + n * depth_at(c, k);
+    return shared + c.packed + packed_b_size(kernels_, k, c.n1 - c.n0) + n * depth_at(c, k);
   }
 
   void pack(const Chunk& c, std::int64_t task, T* shared) const {
@@ -145,10 +145,10 @@ class Driver {
     if (done < col1) multiply_tile(c, row0, row1, done, col1, adds, shared);
   }
 
-  // One row, without packing, up to the last whole panel; returns the column at which it stops.
+  // One row, without packing, up to the last whole vector; returns the column at which it stops.
   std::int64_t multiply_row(const Chunk& c, std::int64_t row, std::int64_t col0, std::int64_t col1, bool adds) const {
     if (layout_.a_col_stride != 1 || (layout_.b_row_stride != 1 && layout_.b_col_stride != 1)) return col0;
-    const std::int64_t cols = (col1 - col0) / kernels_.nr * kernels_.nr;
+    const std::int64_t cols = (col1 - col0) / kernels_.lanes * kernels_.lanes;
     for (std::int64_t k = 0; k < c.k1 - c.k0; k += kBlockK)
       kernels_.row(cols, depth_at(c, k), a_at(c, row, k).data, b_at(c, k, col0), c_at(c, row, col0), adds || k > 0);
     return col0 + cols;

@@ -17,7 +17,7 @@
 namespace moelle::gemm {
 
 // K is summed in blocks of this size. Part of the result's definition, therefore a constant and not a tuning knob.
-inline constexpr std::int64_t kBlockK = 256;
+inline constexpr std::int64_t kBlockK = 512;
 
 // Elements from one packed row of A to the next (see kernels.hpp): a K block and one cache line.
 template <class T>

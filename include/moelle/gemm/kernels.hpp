@@ -3,7 +3,7 @@
 // A product of one K block (k <= kBlockK) is: pack_b, pack_a unless A can be read in place, then block.
 //   A: rows `lda` apart, k contiguous. pack_a writes them kPackedRow<T> apart, an odd number of cache lines. Rows that are a multiple
 //      of 4 KiB apart should be packed: they share the same few places of the L1 cache.
-//   B: panels of nr columns, [ceil(n / nr)][k][nr], the last panel filled up with zeros.
+//   B: panels of nr columns, [panel][k][nr]; the last one is as many vectors wide as it needs, filled up with zeros.
 // Attention and other one-tile users may call these directly, with scratch of packed_a_size() and packed_b_size() elements.
 #pragma once
 #include <cstdint>
@@ -15,12 +15,12 @@ namespace moelle::gemm {
 
 template <class T>
 struct Kernels {
-  std::int64_t mr, nr;  // rows and columns of the register tile
+  std::int64_t mr, nr, lanes;  // rows and columns of the register tile, columns of a vector
   void (*pack_a)(Matrix<T> a, std::int64_t m, std::int64_t k, T* out);
   void (*pack_b)(Matrix<T> b, std::int64_t k, std::int64_t n, T* out);
   // C[m, n] = (accumulate ? C : 0) + A B for one K block; b packed.
   void (*block)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b, T* c, std::int64_t ldc, bool accumulate);
-  // c[n] = (accumulate ? c : 0) + a[k] B for one row and K block; B in place, one of its strides 1, n a multiple of nr.
+  // c[n] = (accumulate ? c : 0) + a[k] B for one row and K block; B in place, one of its strides 1, n a multiple of lanes.
   void (*row)(std::int64_t n, std::int64_t k, const T* a, Matrix<T> b, T* c, bool accumulate);
 };
 
@@ -30,7 +30,7 @@ constexpr std::int64_t packed_a_size(std::int64_t m) {
 }
 template <class T>
 std::int64_t packed_b_size(const Kernels<T>& kernels, std::int64_t k, std::int64_t n) {
-  return (n + kernels.nr - 1) / kernels.nr * kernels.nr * k;
+  return (n + kernels.lanes - 1) / kernels.lanes * kernels.lanes * k;
 }
 
 #if defined(MOELLE_COMPILED_KERNELS)

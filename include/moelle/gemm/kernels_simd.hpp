@@ -9,7 +9,7 @@ namespace moelle::gemm {
 
 template <class Arch, class T>
 constexpr Kernels<T> make_kernels() {
-  return {simd::Tile<Arch, T>::kMr, simd::Tile<Arch, T>::kNr, &simd::pack_a<Arch, T>, &simd::pack_b<Arch, T>, &simd::block<Arch, T>, &simd::row<Arch, T>};
+  return {simd::Tile<Arch, T>::kMr, simd::Tile<Arch, T>::kNr, simd::Tile<Arch, T>::kLanes, &simd::pack_a<Arch, T>, &simd::pack_b<Arch, T>, &simd::block<Arch, simd::Multiply<Arch, T>>, &simd::row<Arch, T>};
 }
 
 }  // namespace moelle::gemm

@@ -124,26 +124,26 @@ void pack_a(Matrix<T> a, std::int64_t m, std::int64_t k, T* out) {
   }
 }
 
-// B[k, n] -> out[ceil(n / nr)][k][nr], zeros beyond column n.
+// B[k, n] -> out[panel][k][nr], the last panel as wide as its columns need, zeros beyond column n.
 template <class Arch, class T>
 void pack_b(Matrix<T> b, std::int64_t k, std::int64_t n, T* out) {
-  constexpr std::int64_t kNr = Tile<Arch, T>::kNr;
-  const std::int64_t full = n / kNr, rest = n - full * kNr;
+  constexpr std::int64_t kNr = Tile<Arch, T>::kNr, kLanes = Tile<Arch, T>::kLanes;
+  const std::int64_t full = n / kNr, rest = n - full * kNr, wide = (rest + kLanes - 1) / kLanes * kLanes;
   T* tail = out + full * kNr * k;
-  for (std::int64_t p = 0; p < k && rest != 0; ++p)
-    for (std::int64_t j = rest; j < kNr; ++j) tail[p * kNr + j] = T(0);
+  for (std::int64_t p = 0; p < k; ++p)
+    for (std::int64_t j = rest; j < wide; ++j) tail[p * wide + j] = T(0);
   if (b.col_stride == 1) {  // row by row, so that the source is read as one stream
     for (std::int64_t p = 0; p < k; ++p) {
       const T* row = b.data + p * b.row_stride;
       for (std::int64_t j = 0; j < full; ++j) copy_row<Arch>(row + j * kNr, kNr, kAhead * b.row_stride, out + (j * k + p) * kNr);
-      copy_row<Arch>(row + full * kNr, rest, kAhead * b.row_stride, tail + p * kNr);
+      copy_row<Arch>(row + full * kNr, rest, kAhead * b.row_stride, tail + p * wide);
     }
   } else if (b.row_stride == 1) {
     for (std::int64_t j = 0; j < full; ++j) transpose<Arch>(b.data + j * kNr * b.col_stride, b.col_stride, kNr, k, out + j * kNr * k, kNr);
-    transpose<Arch>(b.data + full * kNr * b.col_stride, b.col_stride, rest, k, tail, kNr);
+    transpose<Arch>(b.data + full * kNr * b.col_stride, b.col_stride, rest, k, tail, wide);
   } else {
     for (std::int64_t j = 0; j <= full; ++j)
-      transpose_slow<Arch>(b.data + j * kNr * b.col_stride, b.col_stride, b.row_stride, j < full ? kNr : rest, k, out + j * kNr * k, kNr);
+      transpose_slow<Arch>(b.data + j * kNr * b.col_stride, b.col_stride, b.row_stride, j < full ? kNr : rest, k, out + j * kNr * k, j < full ? kNr : wide);
   }
 }
 

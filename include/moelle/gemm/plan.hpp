@@ -20,10 +20,10 @@ struct Problem {
 
 namespace detail {
 
-inline constexpr std::int64_t kTileRows = 168;   // rows of one task at most: packed A of a K block is 183 KB, a part of the L2 cache
-inline constexpr std::int64_t kTileCols = 512;   // columns of one task that reads shared B: 512 KB of B for a K block
-inline constexpr std::int64_t kOwnCols = 256;    // columns below which packing A again for each task of columns would show
-inline constexpr std::int64_t kFewRows = 28;     // so few rows that packing A does not show; no tile of rows is cut smaller
+inline constexpr std::int64_t kTileRows = 162;   // rows of one task at most: packed A of a K block is 342 KB, a part of the L2 cache
+inline constexpr std::int64_t kTileCols = 480;   // columns of one task that reads shared B: whole panels on every instruction set
+inline constexpr std::int64_t kOwnCols = 240;    // columns below which packing A again for each task of columns would show
+inline constexpr std::int64_t kFewRows = 27;     // so few rows that packing A does not show; no tile of rows is cut smaller
 inline constexpr double kSerialFlops = 4e5;      // a few microseconds: less than waking another thread
 inline constexpr double kTaskFlops = 2e6;        // what a task should at least have to do
 inline constexpr std::int64_t kTasksPerThread = 8;  // evens out what other programs take from a thread

@@ -60,14 +60,14 @@ MOELLE_INLINE void row_by_columns(std::int64_t k, const T* a, const T* b, std::i
   sum.store_unaligned(c);
 }
 
-// c[n] = (accumulate ? c : 0) + a[k] B for one K block; n a multiple of Tile::kNr, one of B's strides 1.
+// c[n] = (accumulate ? c : 0) + a[k] B for one K block; n a multiple of the lanes, one of B's strides 1.
 template <class Arch, class T>
 void row(std::int64_t n, std::int64_t k, const T* a, Matrix<T> b, T* c, bool accumulate) {
   constexpr int kLanes = Tile<Arch, T>::kLanes, kWide = Tile<Arch, T>::kRegisters / 2;
   std::int64_t j = 0;
   if (b.col_stride == 1) {
     for (; j + kWide * kLanes <= n; j += kWide * kLanes) row_by_rows<Arch, T, kWide>(k, a, b.data + j, b.row_stride, c + j, accumulate);
-    for (; j < n; j += 2 * kLanes) row_by_rows<Arch, T, 2>(k, a, b.data + j, b.row_stride, c + j, accumulate);
+    for (; j < n; j += kLanes) row_by_rows<Arch, T, 1>(k, a, b.data + j, b.row_stride, c + j, accumulate);
   } else {
     for (; j < n; j += kLanes) row_by_columns<Arch, T>(k, a, b.data + j * b.col_stride, b.col_stride, c + j, accumulate);
   }

@@ -4,6 +4,7 @@
 #include <moelle/core/error.hpp>
 #include <moelle/cpu/dispatch.hpp>
 #include <moelle/gemm/kernels.hpp>
+#include <moelle/gemm/packed_kernels.hpp>
 #include <moelle/loss/kernels.hpp>
 #include <moelle/moe/kernels.hpp>
 #include <moelle/norm/kernels.hpp>
@@ -31,20 +32,20 @@ bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"); }
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi"); }
 
 constexpr Isa kIsas[] = {{"baseline", [] { return true; }}, {"avx2", has_avx2}, {"avx512", has_avx512}, {"avx512_bf16", has_avx512_bf16}};
 #define MOELLE_ISA_TABLE(domain, table) {&domain::baseline::table, &domain::avx2::table, &domain::avx512::table, &domain::avx512_bf16::table}
-#define MOELLE_DECLARE(domain, table, T)               \
-  namespace domain::baseline { extern const Kernels<T> table; } \
-  namespace domain::avx2 { extern const Kernels<T> table; }     \
-  namespace domain::avx512 { extern const Kernels<T> table; }   \
-  namespace domain::avx512_bf16 { extern const Kernels<T> table; }
+#define MOELLE_DECLARE(domain, table, Type)                 \
+  namespace domain::baseline { extern const Type table; } \
+  namespace domain::avx2 { extern const Type table; }     \
+  namespace domain::avx512 { extern const Type table; }   \
+  namespace domain::avx512_bf16 { extern const Type table; }
 #else
 constexpr Isa kIsas[] = {{"neon", [] { return true; }}};
 #define MOELLE_ISA_TABLE(domain, table) {&domain::neon::table}
-#define MOELLE_DECLARE(domain, table, T) \
-  namespace domain::neon { extern const Kernels<T> table; }
+#define MOELLE_DECLARE(domain, table, Type) \
+  namespace domain::neon { extern const Type table; }
 #endif
 
 constexpr int kIsaCount = static_cast<int>(std::size(kIsas));
@@ -98,7 +99,7 @@ int index() { return chosen().load(std::memory_order_relaxed); }
 }  // namespace moelle::cpu
 
 #define MOELLE_DISPATCH_TYPE(domain, T, table)                              \
-  MOELLE_DECLARE(domain, table, T)                                          \
+  MOELLE_DECLARE(domain, table, Kernels<T>)                 \
   namespace domain {                                                        \
   template <>                                                               \
   const Kernels<T>& kernels<T>() {                                          \
@@ -114,6 +115,13 @@ namespace moelle {
 MOELLE_DISPATCH(activation)
 MOELLE_DISPATCH(attention)
 MOELLE_DISPATCH(gemm)
+MOELLE_DECLARE(gemm, kPacked, PackedKernels)
+namespace gemm {
+const PackedKernels& packed_kernels() {
+  static constexpr const PackedKernels* kTables[] = MOELLE_ISA_TABLE(gemm, kPacked);
+  return *kTables[cpu::index()];
+}
+}  // namespace gemm
 MOELLE_DISPATCH(loss)
 MOELLE_DISPATCH(moe)
 MOELLE_DISPATCH(norm)
