@@ -97,6 +97,8 @@ void bind_module(py::module_& m) {
       .def("state_dict", &state_dict)
       .def("grad_dict", &grad_dict)
       .def("_load_state_dict", [](Module& self, const std::map<std::string, TensorF>& dict, bool strict) { return self.load_state_dict(dict, strict); })
+      .def_property_readonly("precision", [](const Module& self) { return std::string(gemm::name(self.precision())); })
+      .def("set_precision", [](Module& self, const std::string& precision) { self.set_precision(gemm::precision_of(precision)); }, py::arg("precision"))
       .def_property_readonly("training", &Module::training)
       .def("_train", [](Module& self, bool on) { self.train(on); })
       .def("zero_grad", &Module::zero_grad)

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include <moelle/core/parallel.hpp>
@@ -19,12 +20,13 @@ struct Layout {
   bool accumulate = false;
   const T* bias = nullptr;
   bool serial = false;  // on this thread only
+  Precision precision = Precision::native;
 };
 
 namespace detail {
 
 inline constexpr std::int64_t kPackPanels = 8;                        // panels of B packed by one task
-inline constexpr std::int64_t kRoundK = 32 * kBlockK;                 // K of one round
+inline constexpr std::int64_t kRoundBlocks = 32;                      // K blocks of one round
 inline constexpr std::int64_t kSharedBytes = std::int64_t{16} << 20;  // packed B of one round: stays in a last-level cache
 inline constexpr std::int64_t kPackedABytes = std::int64_t{256} << 10;  // packed A of a task, several K blocks if the rows are few
 inline constexpr std::int64_t kSerialPack = 1 << 15;                  // elements of B that one thread packs sooner than two
@@ -38,10 +40,13 @@ struct Chunk {
   double task_work = 0;
 };
 
-template <class T>
+// Unit: what operands are packed as (kernels.hpp).
+template <class T, class Unit = T>
 class Driver {
+  static constexpr bool kPlain = std::is_same_v<T, Unit>;  // operands may be read where they lie
+
  public:
-  Driver(const std::vector<Problem<T>>& problems, const Layout<T>& layout, const Kernels<T>& table = kernels<T>())
+  Driver(const std::vector<Problem<T>>& problems, const Layout<T>& layout, const Kernels<T, Unit>& table)
       : problems_(problems), layout_(layout), kernels_(table), plan_(problems, layout.serial ? 1 : num_threads(), table.nr) {}
 
   void run() {
@@ -58,8 +63,8 @@ class Driver {
     const Problem<T>& p = problems_[static_cast<std::size_t>(index)];
     const Tiling whole = plan_.tiling(p.m, p.n);
     if (!whole.shared) return push({.problem = index, .n0 = 0, .n1 = p.n, .k0 = 0, .k1 = p.k, .tiles = whole});
-    const std::int64_t depth = std::clamp<std::int64_t>(p.k, 1, kRoundK), room = kSharedBytes / static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t width = std::max<std::int64_t>(room / depth / kTileCols, 1) * kTileCols;
+    const std::int64_t depth = std::clamp<std::int64_t>(p.k, 1, kRoundBlocks * block_k()), room = kSharedBytes / static_cast<std::int64_t>(sizeof(Unit));
+    const std::int64_t width = std::max<std::int64_t>(room / units(depth) / kTileCols, 1) * kTileCols;
     for (std::int64_t n0 = 0; n0 < p.n; n0 += width)
       for (std::int64_t k0 = 0; k0 == 0 || k0 < p.k; k0 += depth) {
         const std::int64_t n1 = std::min(n0 + width, p.n), k1 = std::min(k0 + depth, p.k);
@@ -86,9 +91,9 @@ class Driver {
       c.first_task = tasks;
       c.first_pack = packs;
       tasks += c.tiles.rows * c.tiles.cols;
-      if (c.tiles.shared) packs += ceil_div(c.n1 - c.n0, kPackPanels * kernels_.nr) * ceil_div(c.k1 - c.k0, kBlockK);
+      if (c.tiles.shared) packs += ceil_div(c.n1 - c.n0, kPackPanels * kernels_.nr) * ceil_div(c.k1 - c.k0, block_k());
     }
-    T* shared = workspace().shared.reserve<T>(shared_size_);
+    Unit* shared = workspace().shared.reserve<Unit>(shared_size_);
     each(packs, shared_size_ < kSerialPack, [&](std::int64_t t) { pack(find(t, &Chunk::first_pack), t, shared); });
     each(tasks, false, [&](std::int64_t t) { multiply(find(t, &Chunk::first_task), t, shared); });
     chunks_.clear();
@@ -116,21 +121,23 @@ class Driver {
   Matrix<T> a_at(const Chunk& c, std::int64_t row, std::int64_t k) const {
     return {problem(c).a + row * layout_.a_row_stride + (c.k0 + k) * layout_.a_col_stride, layout_.a_row_stride, layout_.a_col_stride};
   }
-  static std::int64_t depth_at(const Chunk& c, std::int64_t k) { return std::min(kBlockK, c.k1 - c.k0 - k); }
+  std::int64_t block_k() const { return kBlockK * kernels_.per; }
+  std::int64_t units(std::int64_t terms) const { return ceil_div(terms, kernels_.per); }
+  std::int64_t depth_at(const Chunk& c, std::int64_t k) const { return std::min(block_k(), c.k1 - c.k0 - k); }
 
   // Shared panels of the K block that begins at k, from column n (a multiple of nr) on.
-  T* panel(const Chunk& c, std::int64_t k, std::int64_t n, T* shared) const {
-    return shared + c.packed + packed_b_size(kernels_, k, c.n1 - c.n0) + n * depth_at(c, k);
+  Unit* panel(const Chunk& c, std::int64_t k, std::int64_t n, Unit* shared) const {
+    return shared + c.packed + packed_b_size(kernels_, k, c.n1 - c.n0) + n * units(depth_at(c, k));
   }
 
-  void pack(const Chunk& c, std::int64_t task, T* shared) const {
+  void pack(const Chunk& c, std::int64_t task, Unit* shared) const {
     const std::int64_t width = kPackPanels * kernels_.nr, groups = ceil_div(c.n1 - c.n0, width);
-    const std::int64_t k = (task - c.first_pack) / groups * kBlockK, n = (task - c.first_pack) % groups * width;
+    const std::int64_t k = (task - c.first_pack) / groups * block_k(), n = (task - c.first_pack) % groups * width;
     kernels_.pack_b(b_at(c, k, n), depth_at(c, k), std::min(width, c.n1 - c.n0 - n), panel(c, k, n, shared));
   }
 
   // Columns are cut at whole panels; rows evenly, since register tiles have every height. Tiles that read the same columns of B follow one another.
-  void multiply(const Chunk& c, std::int64_t task, T* shared) const {
+  void multiply(const Chunk& c, std::int64_t task, Unit* shared) const {
     const auto part = [](std::int64_t size, std::int64_t unit, std::int64_t parts, std::int64_t i) {
       return std::min(ceil_div(size, unit) * i / parts * unit, size);
     };
@@ -141,7 +148,9 @@ class Driver {
     const bool preset = c.k0 == 0 && (layout_.bias != nullptr || c.k1 == c.k0);
     if (preset) start(row1 - row0, col1 - col0, c.n0 + col0, c_at(c, row0, col0));
     const bool adds = layout_.accumulate || preset || c.k0 > 0;
-    const std::int64_t done = row1 - row0 == 1 && !c.tiles.shared ? multiply_row(c, row0, col0, col1, adds) : col0;
+    std::int64_t done = col0;
+    if constexpr (kPlain)
+      if (row1 - row0 == 1 && !c.tiles.shared) done = multiply_row(c, row0, col0, col1, adds);
     if (done < col1) multiply_tile(c, row0, row1, done, col1, adds, shared);
   }
 
@@ -149,7 +158,7 @@ class Driver {
   std::int64_t multiply_row(const Chunk& c, std::int64_t row, std::int64_t col0, std::int64_t col1, bool adds) const {
     if (layout_.a_col_stride != 1 || (layout_.b_row_stride != 1 && layout_.b_col_stride != 1)) return col0;
     const std::int64_t cols = (col1 - col0) / kernels_.lanes * kernels_.lanes;
-    for (std::int64_t k = 0; k < c.k1 - c.k0; k += kBlockK)
+    for (std::int64_t k = 0; k < c.k1 - c.k0; k += block_k())
       kernels_.row(cols, depth_at(c, k), a_at(c, row, k).data, b_at(c, k, col0), c_at(c, row, col0), adds || k > 0);
     return col0 + cols;
   }
@@ -158,29 +167,31 @@ class Driver {
   // than the L1 cache has ways lie a multiple of 4 KiB apart.
   bool reads_in_place(std::int64_t rows, std::int64_t cols) const {
     const std::int64_t bytes = layout_.a_row_stride * static_cast<std::int64_t>(sizeof(T));
-    return layout_.a_col_stride == 1 && (rows <= 8 || (bytes % 4096 != 0 && cols <= kTileCols));
+    return kPlain && layout_.a_col_stride == 1 && (rows <= 8 || (bytes % 4096 != 0 && cols <= kTileCols));
   }
 
   // As many K blocks of A as fit stay packed while the columns pass, a panel at a time: C and B are then in the L1 cache. Where a
   // task packs B from plain rows, it takes more columns at once, since it reads memory in pieces of that length.
-  void multiply_tile(const Chunk& c, std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, bool adds, T* shared) const {
-    const std::int64_t rows = row1 - row0, K = c.k1 - c.k0, a_size = packed_a_size<T>(rows);
+  void multiply_tile(const Chunk& c, std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, bool adds, Unit* shared) const {
+    const std::int64_t rows = row1 - row0, K = c.k1 - c.k0, a_size = packed_a_size<Unit>(rows);
     const bool in_place = reads_in_place(rows, col1 - col0);
-    const std::int64_t room = in_place ? K : kPackedABytes / static_cast<std::int64_t>(sizeof(T)) / a_size * kBlockK;
-    const std::int64_t depth = std::max(std::min(ceil_div(K, kBlockK) * kBlockK, room), kBlockK);
+    const std::int64_t room = in_place ? K : kPackedABytes / static_cast<std::int64_t>(sizeof(Unit)) / a_size * block_k();
+    const std::int64_t depth = std::max(std::min(ceil_div(K, block_k()) * block_k(), room), block_k());
     const std::int64_t step = c.tiles.shared || layout_.b_col_stride != 1 ? kernels_.nr : kPackPanels * kernels_.nr;
-    T* left = in_place ? nullptr : workspace().left.reserve<T>(depth / kBlockK * a_size);
-    T* right = c.tiles.shared ? nullptr : workspace().right.reserve<T>(kBlockK * step);
+    Unit* left = in_place ? nullptr : workspace().left.reserve<Unit>(depth / block_k() * a_size);
+    Unit* right = c.tiles.shared ? nullptr : workspace().right.reserve<Unit>(kBlockK * step);
     for (std::int64_t first = 0; first < K; first += depth) {
       const std::int64_t last = std::min(first + depth, K);
-      for (std::int64_t k = first; k < last && !in_place; k += kBlockK)
-        kernels_.pack_a(a_at(c, row0, k), rows, depth_at(c, k), left + (k - first) / kBlockK * a_size);
+      for (std::int64_t k = first; k < last && !in_place; k += block_k())
+        kernels_.pack_a(a_at(c, row0, k), rows, depth_at(c, k), left + (k - first) / block_k() * a_size);
       for (std::int64_t col = col0; col < col1; col += step)
-        for (std::int64_t k = first; k < last; k += kBlockK) {
+        for (std::int64_t k = first; k < last; k += block_k()) {
           const std::int64_t cols = std::min(step, col1 - col);
           if (!c.tiles.shared) kernels_.pack_b(b_at(c, k, col), depth_at(c, k), cols, right);
-          const T* a = in_place ? a_at(c, row0, k).data : left + (k - first) / kBlockK * a_size;
-          kernels_.block(rows, cols, depth_at(c, k), a, in_place ? layout_.a_row_stride : kPackedRow<T>, c.tiles.shared ? panel(c, k, col, shared) : right,
+          const Unit* a = left + (k - first) / block_k() * a_size;
+          if constexpr (kPlain)
+            if (in_place) a = a_at(c, row0, k).data;
+          kernels_.block(rows, cols, units(depth_at(c, k)), a, in_place ? layout_.a_row_stride : kPackedRow<Unit>, c.tiles.shared ? panel(c, k, col, shared) : right,
                          c_at(c, row0, col), layout_.ldc, adds || k > 0);
         }
     }
@@ -199,7 +210,7 @@ class Driver {
 
   const std::vector<Problem<T>>& problems_;
   const Layout<T>& layout_;
-  const Kernels<T>& kernels_;
+  const Kernels<T, Unit>& kernels_;
   const Plan plan_;
   std::vector<Chunk> chunks_;
   std::int64_t shared_size_ = 0;  // elements of packed B in this round

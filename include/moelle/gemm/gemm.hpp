@@ -5,12 +5,13 @@
 // C[i,j] = (accumulate ? C[i,j] : bias ? bias[j] : 0) + sum_k A[i,k] B[k,j]. A and B have any strides, so the forms of training
 // (forward NT, data gradient NN, weight gradient TN) are one function; C has unit column stride.
 //
-// Order of summation, the same for every element of every product: K is cut into blocks of kBlockK; each block is one chain of
+// Order of summation, the same for every element of every product: K is cut into blocks of kBlockK (bf16: of as many units, see kernels.hpp); each block is one chain of
 // fused multiply-adds from zero, k increasing (on SSE2, which has no such instruction, of multiply and add); the blocks' sums are
 // added to C in order. So an element depends on its row of A, its column of B and K alone: not on M, N, the form, the other rows,
 // the batch or the number of threads.
 #pragma once
 #include <cstdint>
+#include <string>
 
 #include <moelle/core/error.hpp>
 
@@ -23,8 +24,20 @@ inline constexpr std::int64_t kBlockK = 512;
 template <class T>
 inline constexpr std::int64_t kPackedRow = kBlockK + 64 / static_cast<std::int64_t>(sizeof(T));
 
-// What a product computes with. Operands and sums in the element type T.
-enum class Precision : std::uint8_t { native };
+// What a product computes with. native: operands and sums in the element type T. bf16: operands rounded to bfloat16 (nearest, ties to
+// even), sums in T = float; on AVX-512 BF16 a chain takes two terms at a step and denormals count as zero. Other T stay native. fp8: layers
+// round their operands before a native product (simulated_fp8.hpp).
+enum class Precision : std::uint8_t { native, bf16, fp8 };
+
+inline const char* name(Precision p) {
+  constexpr const char* kNames[] = {"f32", "bf16", "fp8"};
+  return kNames[static_cast<int>(p)];
+}
+inline Precision precision_of(const std::string& text) {
+  for (Precision p : {Precision::native, Precision::bf16, Precision::fp8})
+    if (text == name(p)) return p;
+  moelle::detail::fail("precision", str("must be f32, bf16 or fp8; got precision=", text));
+}
 
 // Element (i, j) is data[i * row_stride + j * col_stride].
 template <class T>
@@ -77,6 +90,7 @@ struct GroupedArgs {
   T* c = nullptr;             // [R, N]
   std::int64_t ldc = 0;
   bool accumulate = false;
+  Precision precision = Precision::native;
 };
 
 // Their weight gradient: C[g] = A[rows of g, :]^T B[rows of g, :]. An expert without rows gets zeros, or nothing when accumulating.
@@ -91,6 +105,7 @@ struct GroupedGradArgs {
   std::int64_t ldc = 0;
   std::int64_t stride_c = 0;  // elements from one expert's matrix to the next
   bool accumulate = false;
+  Precision precision = Precision::native;
 };
 
 inline void check_offsets(const char* op, const std::int32_t* offsets, std::int64_t groups, std::int64_t rows) {

@@ -1,6 +1,6 @@
 // moelle/gemm/linear_op.hpp -- the layer y = x W^T + b on tensors.
 //
-// dx = dy W,  dW = dy^T x,  db = sum over rows of dy.
+// dx = dy W,  dW = dy^T x,  db = sum over rows of dy. `precision` chooses the operands of all three products (gemm.hpp).
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <moelle/core/parallel.hpp>
 #include <moelle/core/tensor.hpp>
 #include <moelle/gemm/products.hpp>
+#include <moelle/gemm/simulated_fp8.hpp>
 #include <moelle/tensor/ops.hpp>  // contiguous
 
 namespace moelle::gemm {
@@ -72,19 +73,39 @@ void check_linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& 
                  str("bias must be [out]; got bias=", bias.shape(), " weight=", weight.shape()));
 }
 
+namespace detail {
+
+// A matrix, or for fp8 a rounded copy of it, which `copy` keeps alive.
 template <class T>
-void linear_grad(autograd::Backward<T>& b, const Tensor<T>& saved_x, const Tensor<T>& weight) {
+struct Operand {
+  Matrix<T> matrix;
+  Tensor<T> copy;
+};
+template <class T>
+Operand<T> operand(const Matrix<T>& m, std::int64_t rows, std::int64_t cols, std::int64_t tile_rows, std::int64_t tile_cols, Precision precision) {
+  if (precision != Precision::fp8) return {m, {}};
+  const Tensor<T> copy = fp8_tiles(m, rows, cols, tile_rows, tile_cols);
+  return {plain<T>(copy.data(), cols), copy};
+}
+
+}  // namespace detail
+
+template <class T>
+void linear_grad(autograd::Backward<T>& b, const Tensor<T>& saved_x, const Tensor<T>& weight, Precision precision) {
   const Tensor<T> dy = b.grad(0);
   const std::int64_t N = weight.size(0), K = weight.size(1);
   const auto x = detail::rows_of(saved_x);
-  const Matrix<T> w{weight.data(), weight.strides()[0], weight.strides()[1]};
   if (b.needs(0)) {
     const auto to = b.buffer(0);
-    gemm(GemmArgs<T>{.m = x.rows, .n = K, .k = N, .a = plain<T>(dy.data(), N), .b = w, .c = to.tensor.data(), .ldc = K, .accumulate = !to.overwrite});
+    const auto w = detail::operand<T>({weight.data(), weight.strides()[0], weight.strides()[1]}, N, K, kFp8Tile, kFp8Tile, precision);
+    const auto g = detail::operand(plain<T>(dy.data(), N), x.rows, N, 1, kFp8Tile, precision);
+    gemm(GemmArgs<T>{.m = x.rows, .n = K, .k = N, .a = g.matrix, .b = w.matrix, .c = to.tensor.data(), .ldc = K, .accumulate = !to.overwrite, .precision = precision});
   }
   if (b.needs(1)) {
     const auto to = b.buffer(1);
-    gemm(GemmArgs<T>{.m = N, .n = K, .k = x.rows, .a = transposed<T>(dy.data(), N), .b = x.matrix, .c = to.tensor.data(), .ldc = K, .accumulate = !to.overwrite});
+    const auto g = detail::operand(plain<T>(dy.data(), N), x.rows, N, kFp8Tile, 1, precision), in = detail::operand(x.matrix, x.rows, K, kFp8Tile, 1, precision);
+    gemm(GemmArgs<T>{.m = N, .n = K, .k = x.rows, .a = detail::flipped(g.matrix), .b = in.matrix, .c = to.tensor.data(), .ldc = K, .accumulate = !to.overwrite,
+                     .precision = precision});
   }
   if (b.needs(2)) {
     const auto to = b.buffer(2);
@@ -93,7 +114,7 @@ void linear_grad(autograd::Backward<T>& b, const Tensor<T>& saved_x, const Tenso
 }
 
 template <class T>
-Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias = Tensor<T>()) {
+Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias = Tensor<T>(), Precision precision = Precision::native) {
   check_linear(x, weight, bias);
   const std::int64_t N = weight.size(0), K = weight.size(1);
   const auto rows = detail::rows_of(x);
@@ -101,12 +122,14 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
   shape[shape.rank() - 1] = N;
   const Tensor<T> y = Tensor<T>::empty(shape);
   const Tensor<T> b = !bias.defined() || bias.is_contiguous() ? bias : contiguous(bias.detach());
-  gemm(GemmArgs<T>{.m = rows.rows, .n = N, .k = K, .a = rows.matrix, .b = {weight.data(), weight.strides()[1], weight.strides()[0]},
-                   .c = y.data(), .ldc = N, .bias = b.defined() ? b.data() : nullptr});
+  const auto in = detail::operand(rows.matrix, rows.rows, K, 1, kFp8Tile, precision);
+  const auto w = detail::operand<T>({weight.data(), weight.strides()[0], weight.strides()[1]}, N, K, kFp8Tile, kFp8Tile, precision);
+  gemm(GemmArgs<T>{.m = rows.rows, .n = N, .k = K, .a = in.matrix, .b = detail::flipped(w.matrix), .c = y.data(), .ldc = N,
+                   .bias = b.defined() ? b.data() : nullptr, .precision = precision});
   if (!autograd::wants_grad(x, weight, bias)) return y;
   autograd::record<T>("linear", {x, weight, bias}, {y},
-                      [sx = autograd::Saved<T>(rows.tensor), sw = autograd::Saved<T>(weight)](autograd::Backward<T>& back) {
-    linear_grad(back, sx.get(), sw.get());
+                      [sx = autograd::Saved<T>(rows.tensor), sw = autograd::Saved<T>(weight), precision](autograd::Backward<T>& back) {
+    linear_grad(back, sx.get(), sw.get(), precision);
   });
   return y;
 }

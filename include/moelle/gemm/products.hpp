@@ -4,6 +4,7 @@
 // gemm_serial always does. None allocates after the first call of its size on a thread, but for small lists.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include <moelle/gemm/driver.hpp>
@@ -16,7 +17,7 @@ namespace detail {
 template <class T>
 Layout<T> layout_of(const GemmArgs<T>& p) {
   return {.a_row_stride = p.a.row_stride, .a_col_stride = p.a.col_stride, .b_row_stride = p.b.row_stride, .b_col_stride = p.b.col_stride,
-          .ldc = p.ldc, .accumulate = p.accumulate, .bias = p.bias};
+          .ldc = p.ldc, .accumulate = p.accumulate, .bias = p.bias, .precision = p.precision};
 }
 
 }  // namespace detail
@@ -24,7 +25,9 @@ Layout<T> layout_of(const GemmArgs<T>& p) {
 // Any list of products with the same strides; no two may write the same elements.
 template <class T>
 void run(const std::vector<Problem<T>>& problems, const Layout<T>& layout) {
-  detail::Driver<T>(problems, layout).run();
+  if constexpr (std::is_same_v<T, float>)
+    if (layout.precision == Precision::bf16) return detail::Driver<float, std::uint32_t>(problems, layout, rounded_kernels()).run();
+  detail::Driver<T>(problems, layout, kernels<T>()).run();
 }
 
 template <class T>
@@ -64,7 +67,7 @@ void grouped(const GroupedArgs<T>& p) {
     list[static_cast<std::size_t>(g)] = {p.a.data + begin * p.a.row_stride, p.b.data + g * p.stride_b, p.c + begin * p.ldc, rows, p.n, p.k};
   }
   const Layout<T> layout{.a_row_stride = p.a.row_stride, .a_col_stride = p.a.col_stride, .b_row_stride = p.b.row_stride,
-                         .b_col_stride = p.b.col_stride, .ldc = p.ldc, .accumulate = p.accumulate};
+                         .b_col_stride = p.b.col_stride, .ldc = p.ldc, .accumulate = p.accumulate, .precision = p.precision};
   run(list, layout);
 }
 
@@ -77,7 +80,7 @@ void grouped_grad(const GroupedGradArgs<T>& p) {
     list[static_cast<std::size_t>(g)] = {p.a.data + begin * p.a.row_stride, p.b.data + begin * p.b.row_stride, p.c + g * p.stride_c, p.m, p.n, rows};
   }
   const Layout<T> layout{.a_row_stride = p.a.col_stride, .a_col_stride = p.a.row_stride, .b_row_stride = p.b.row_stride,
-                         .b_col_stride = p.b.col_stride, .ldc = p.ldc, .accumulate = p.accumulate};
+                         .b_col_stride = p.b.col_stride, .ldc = p.ldc, .accumulate = p.accumulate, .precision = p.precision};
   run(list, layout);
 }
 

@@ -35,8 +35,9 @@ inline std::int64_t chunk_tokens(std::int64_t N, std::int64_t V) {
 template <class T>
 class LinearLoss {
  public:
-  LinearLoss(const Tensor<T>& hidden, const Tensor<T>& weight, const Targets& targets, double z, const Tensor<T>& dhidden, const Tensor<T>& dweight)
-      : hidden_(hidden), weight_(weight), targets_(targets), z_(z), dhidden_(dhidden), dweight_(dweight) {}
+  LinearLoss(const Tensor<T>& hidden, const Tensor<T>& weight, const Targets& targets, double z, const Tensor<T>& dhidden, const Tensor<T>& dweight,
+             gemm::Precision precision)
+      : precision_(precision), hidden_(hidden), weight_(weight), targets_(targets), z_(z), dhidden_(dhidden), dweight_(dweight) {}
 
   std::vector<RowLoss<T>> run() {
     const std::int64_t N = targets_.size(), chunk = chunk_tokens(N, V_);
@@ -45,7 +46,7 @@ class LinearLoss {
     for (std::int64_t begin = 0; begin < N; begin += chunk) {
       const std::int64_t n = std::min(chunk, N - begin);
       gemm::gemm<T>({.m = n, .n = V_, .k = D_, .a = gemm::plain<T>(hidden_.data() + begin * D_, D_),
-                     .b = gemm::transposed<T>(weight_.data(), D_), .c = logits.data(), .ldc = V_});
+                     .b = gemm::transposed<T>(weight_.data(), D_), .c = logits.data(), .ldc = V_, .precision = precision_});
       parallel_rows(n, vocabulary_grain(V_), [&](std::int64_t b, std::int64_t e) {
         for (std::int64_t i = b; i < e; ++i) finish_row(logits.data() + i * V_, begin + i);
       });
@@ -76,12 +77,13 @@ class LinearLoss {
   void add_gradients(const T* dlogits, std::int64_t begin, std::int64_t n) {
     if (dhidden_.defined())
       gemm::gemm<T>({.m = n, .n = D_, .k = V_, .a = gemm::plain<T>(dlogits, V_), .b = gemm::plain<T>(weight_.data(), D_),
-                     .c = dhidden_.data() + begin * D_, .ldc = D_});
+                     .c = dhidden_.data() + begin * D_, .ldc = D_, .precision = precision_});
     if (dweight_.defined())
       gemm::gemm<T>({.m = V_, .n = D_, .k = n, .a = gemm::transposed<T>(dlogits, V_),
-                     .b = gemm::plain<T>(hidden_.data() + begin * D_, D_), .c = dweight_.data(), .ldc = D_, .accumulate = begin > 0});
+                     .b = gemm::plain<T>(hidden_.data() + begin * D_, D_), .c = dweight_.data(), .ldc = D_, .accumulate = begin > 0, .precision = precision_});
   }
 
+  gemm::Precision precision_;
   const Tensor<T>&hidden_, &weight_;
   const Targets& targets_;
   double z_;
@@ -107,7 +109,8 @@ Tensor<T> scaled(const Tensor<T>& x, T factor) {
 // cross_entropy(hidden weight^T, labels) without ever holding all logits.
 template <class T, class Index>
 Tensor<T> linear_cross_entropy(const Tensor<T>& hidden, const Tensor<T>& weight, const Tensor<Index>& labels,
-                               const CrossEntropyParams& params = {}, const Tensor<T>& label_weight = Tensor<T>()) {
+                               const CrossEntropyParams& params = {}, const Tensor<T>& label_weight = Tensor<T>(),
+                               gemm::Precision precision = gemm::Precision::native) {
   check_projection(hidden.shape(), weight.shape());
   const Targets targets = make_targets("linear_cross_entropy", params, hidden.shape(), labels, weight.size(0), label_weight);
   const bool record = autograd::wants_grad(hidden, weight), any = targets.size() > 0;
@@ -116,7 +119,7 @@ Tensor<T> linear_cross_entropy(const Tensor<T>& hidden, const Tensor<T>& weight,
     return any ? Tensor<T>::empty(x.shape()) : Tensor<T>::zeros(x.shape());
   };
   const Tensor<T> h = contiguous(hidden.detach()), w = contiguous(weight.detach()), dh = place(hidden), dw = place(weight);
-  const auto rows = detail::LinearLoss<T>(h, w, targets, params.z_loss, dh, dw).run();
+  const auto rows = detail::LinearLoss<T>(h, w, targets, params.z_loss, dh, dw, precision).run();
   const Tensor<T> y = Tensor<T>::scalar(static_cast<T>(total_loss(targets, rows, params.z_loss)));
   if (record)
     autograd::record<T>("linear_cross_entropy", {hidden, weight}, {y}, [dh, dw](autograd::Backward<T>& b) {
@@ -134,7 +137,7 @@ Tensor<T> linear_token_log_probs(const Tensor<T>& hidden, const Tensor<T>& weigh
   const Targets targets =
       make_targets("linear_token_log_probs", {.ignore_index = ignore_index}, hidden.shape(), labels, weight.size(0), Tensor<T>());
   const Tensor<T> h = contiguous(hidden.detach()), w = contiguous(weight.detach()), none, y = Tensor<T>::empty(labels.shape());
-  const auto rows = detail::LinearLoss<T>(h, w, targets, 0.0, none, none).run();
+  const auto rows = detail::LinearLoss<T>(h, w, targets, 0.0, none, none, gemm::Precision::native).run();
   for (std::size_t i = 0; i < rows.size(); ++i) y.data()[i] = static_cast<T>(rows[i].log_prob);
   return y;
 }

@@ -57,7 +57,7 @@ class CausalLM : public nn::Module<T> {
   // ids [B, T] -> logits [B, T, V].
   Tensor<T> logits(const Tensor<std::int32_t>& ids, DecoderCache* cache = nullptr) { return project(hidden_states(ids, {}, cache)); }
   // hidden [..., D] -> logits [..., V].
-  Tensor<T> project(const Tensor<T>& hidden) { return linear(hidden, head_weight()); }
+  Tensor<T> project(const Tensor<T>& hidden) { return linear(hidden, head_weight(), {}, head_precision()); }
 
   LossOutput<T> loss(const LossInput& in) {
     const auto [hidden, balance] = run(in.ids, in.segments, nullptr);
@@ -137,12 +137,15 @@ class CausalLM : public nn::Module<T> {
     return {model->norm->forward(x), balance};
   }
 
+  // The head is too sensitive for fp8 (DeepSeek-V3, section 3.3.1).
+  gemm::Precision head_precision() const { return this->precision() == gemm::Precision::fp8 ? gemm::Precision::bf16 : this->precision(); }
+
   Tensor<T> cross_entropy_of(const Tensor<T>& hidden, const Tensor<std::int32_t>& targets, double normalizer) {
     MOELLE_REQUIRE("CausalLM", targets.rank() == 2 && targets.size(0) == hidden.size(0) && targets.size(1) == hidden.size(1),
                    str("targets must be [B, T]; got targets=", targets.shape(), " hidden=", hidden.shape()));
     const std::int64_t N = hidden.size(0) * hidden.size(1);
     return loss::linear_cross_entropy(reshape(hidden, {N, hidden.size(2)}), head_weight(), reshape(targets, {N}),
-                                {.ignore_index = kIgnore, .normalizer = normalizer});
+                                {.ignore_index = kIgnore, .normalizer = normalizer}, {}, head_precision());
   }
 
   // Mean over depths; depth k pairs the hidden state at i with token i + k to predict token i + k + 1.

@@ -22,7 +22,7 @@ class Linear : public Module<T> {
     this->register_parameter("weight", weight, make_weight<T>({out_features, in_features}, in_features, init, "weight"));
     if (with_bias) this->register_parameter("bias", bias, Tensor<T>::zeros({out_features}));
   }
-  Tensor<T> forward(const Tensor<T>& x) override { return linear(x, weight, bias); }
+  Tensor<T> forward(const Tensor<T>& x) override { return linear(x, weight, bias, this->precision()); }
 
   Tensor<T> weight, bias;
 };
@@ -70,7 +70,10 @@ class SwiGLU : public Module<T> {
     this->register_parameter("gate_up_proj", gate_up_proj, make_weight<T>({2 * intermediate_size, hidden_size}, hidden_size, init, "gate_up_proj"));
     this->register_parameter("down_proj", down_proj, make_weight<T>({hidden_size, intermediate_size}, intermediate_size, init, "down_proj"));
   }
-  Tensor<T> forward(const Tensor<T>& x) override { return linear(moelle::activation::swiglu_packed(linear(x, gate_up_proj), activation), down_proj); }
+  Tensor<T> forward(const Tensor<T>& x) override {
+    const Tensor<T> hidden = moelle::activation::swiglu_packed(linear(x, gate_up_proj, {}, this->precision()), activation);
+    return linear(hidden, down_proj, {}, this->precision());
+  }
 
   void own_state(const std::string& prefix, std::vector<StateEntry<T>>& out) override {
     const std::int64_t D = down_proj.size(0), F = down_proj.size(1);

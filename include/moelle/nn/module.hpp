@@ -16,6 +16,7 @@
 
 #include <moelle/autograd/meta.hpp>
 #include <moelle/core/tensor.hpp>
+#include <moelle/gemm/gemm.hpp>  // Precision
 
 namespace moelle::nn {
 
@@ -207,6 +208,11 @@ class Module {
   }
 
   // --- mode and gradients ----------------------------------------------------------------------------------------------
+  // What the products of this module's layers compute with; see gemm.hpp. Routers stay in T.
+  gemm::Precision precision() const { return precision_; }
+  void set_precision(gemm::Precision p) {
+    visit([p](const std::string&, Module& m) { m.precision_ = p; });
+  }
   bool training() const { return training_; }
   void train(bool on = true) {
     visit([&](const std::string&, Module& m) { m.training_ = on; });
@@ -258,6 +264,7 @@ class Module {
   std::list<Tensor<T>> own_tensors_;
   std::list<Ptr> own_modules_;
   bool training_ = true;
+  gemm::Precision precision_ = gemm::Precision::native;
 };
 
 // Evaluation mode for a scope, also when an exception leaves it.

@@ -66,7 +66,7 @@ class Experts : public Module<T> {
   }
   // x [N, D] -> [N, D].
   Tensor<T> apply(const Tensor<T>& x, const moe::Routing<T>& routing) {
-    return moe::experts(x, routing.experts, routing.weights, gate_up_proj, down_proj, activation);
+    return moe::experts(x, routing.experts, routing.weights, gate_up_proj, down_proj, activation, this->precision());
   }
   void own_state(const std::string& prefix, std::vector<StateEntry<T>>& out) override {
     const std::int64_t E = down_proj.size(0), D = down_proj.size(1), F = down_proj.size(2);

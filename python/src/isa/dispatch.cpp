@@ -116,9 +116,14 @@ MOELLE_DISPATCH(activation)
 MOELLE_DISPATCH(attention)
 MOELLE_DISPATCH(gemm)
 MOELLE_DECLARE(gemm, kPacked, PackedKernels)
+MOELLE_DECLARE(gemm, kRounded, RoundedKernels)
 namespace gemm {
 const PackedKernels& packed_kernels() {
   static constexpr const PackedKernels* kTables[] = MOELLE_ISA_TABLE(gemm, kPacked);
+  return *kTables[cpu::index()];
+}
+const RoundedKernels& rounded_kernels() {
+  static constexpr const RoundedKernels* kTables[] = MOELLE_ISA_TABLE(gemm, kRounded);
   return *kTables[cpu::index()];
 }
 }  // namespace gemm

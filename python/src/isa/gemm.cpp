@@ -8,5 +8,7 @@ MOELLE_ISA_TABLES(gemm)
 
 namespace moelle::gemm::MOELLE_ISA {
 extern const PackedKernels kPacked;
+extern const RoundedKernels kRounded;
 constinit const PackedKernels kPacked = make_packed_kernels<cpu::Arch>();
+constinit const RoundedKernels kRounded = make_rounded_kernels<cpu::Arch>();
 }  // namespace moelle::gemm::MOELLE_ISA
