@@ -2,7 +2,8 @@
 //
 // Sizes are the presets pilot, demo and small, as mixture of experts and as dense twin, on random tokens, another batch every step
 // so that expert loads change. Prints one JSON object: {"size", "model", "threads", "tok_s", "lo", "hi", "gflops", "params",
-// "state_bytes": weights, moments and gradients, "activation_bytes": what the peak has beyond them}.   train_step SIZE moe|dense THREADS [STEPS]
+// "state_bytes": weights, moments and gradients, "activation_bytes": what the peak has beyond them}.
+//   train_step pilot|demo|small moe|dense THREADS [STEPS [f32|bf16|fp8 [SKEW]]]     SKEW: the first expert of each layer gets that many times the mean
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -16,8 +17,41 @@
 
 using namespace moelle;
 
+namespace {
+
+// Any K experts, the first of them `by` times as often as the mean; the others in turn.
+class SkewedGate : public nn::Gate<float> {
+ public:
+  SkewedGate(std::shared_ptr<nn::Gate<float>> inner, double by, std::int64_t experts) : by_(by), experts_(experts) { this->register_module("inner", inner_, std::move(inner)); }
+  moe::Routing<float> route(const Tensor<float>& x) override {
+    moe::Routing<float> r = inner_->route(x);
+    const std::int64_t N = r.experts.size(0), K = r.experts.size(1);
+    const double share = by_ * static_cast<double>(K) / static_cast<double>(experts_);  // of the tokens
+    r.experts = Tensor<std::int32_t>::empty({N, K});
+    for (std::int64_t i = 0; i < N; ++i)
+      for (std::int64_t k = 0; k < K; ++k) {
+        const bool first = k == 0 && static_cast<double>(i % 1000) < 1000 * share;
+        r.experts.data()[i * K + k] = static_cast<std::int32_t>(first ? 0 : 1 + (i * K + k) % (experts_ - 1));
+      }
+    return r;
+  }
+
+ private:
+  std::shared_ptr<nn::Gate<float>> inner_;
+  double by_;
+  std::int64_t experts_;
+};
+
+void skew(models::CausalLM<float>& model, double by) {
+  model.visit([by](const std::string&, nn::Module<float>& m) {
+    if (auto* layer = dynamic_cast<nn::MoE<float>*>(&m)) layer->set_module("gate", std::make_shared<SkewedGate>(layer->gate, by, layer->experts->down_proj.size(0)));
+  });
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  if (argc < 4) return std::fprintf(stderr, "usage: train_step pilot|demo|small moe|dense THREADS [STEPS]\n"), 2;
+  if (argc < 4) return std::fprintf(stderr, "usage: train_step pilot|demo|small moe|dense THREADS [STEPS [f32|bf16|fp8 [SKEW]]]\n"), 2;
   const std::string size = argv[1], kind = argv[2];
   set_num_threads(std::atoi(argv[3]));
   models::Config config = models::preset(size);
@@ -32,6 +66,9 @@ int main(int argc, char** argv) {
 
   const auto before = memory_stats().live_bytes;
   models::CausalLM<float> model(config, 0);
+  const std::string precision = argc > 5 ? argv[5] : "f32";
+  model.set_precision(gemm::precision_of(precision));
+  if (argc > 6) skew(model, std::atof(argv[6]));
   const auto params = model.num_parameters();
   training::Trainer<float> trainer(model, {.lr = 1e-3, .schedule = {.kind = training::ScheduleKind::constant}, .optimizer = {.method = training::Method::adamw}, .bias_update_rate = 0});
   const auto state = memory_stats().live_bytes - before + 4 * params;  // and the gradients to come
@@ -51,8 +88,8 @@ int main(int argc, char** argv) {
   std::sort(rates.begin(), rates.end());
   const double median = rates[rates.size() / 2], flops = estimate::model(config, {.context = T}).train_flops_per_token;
   const auto peak = memory_stats().peak_bytes - before;
-  std::printf("{\"size\": \"%s\", \"model\": \"%s\", \"threads\": %d, \"tok_s\": %.0f, \"lo\": %.0f, \"hi\": %.0f, \"gflops\": %.1f, \"params\": %lld, "
+  std::printf("{\"size\": \"%s\", \"model\": \"%s\", \"precision\": \"%s\", \"threads\": %d, \"tok_s\": %.0f, \"lo\": %.0f, \"hi\": %.0f, \"gflops\": %.1f, \"params\": %lld, "
               "\"state_bytes\": %lld, \"activation_bytes\": %lld}\n",
-              size.c_str(), kind.c_str(), num_threads(), median, rates.front(), rates.back(), median * flops / 1e9, static_cast<long long>(params),
+              size.c_str(), kind.c_str(), precision.c_str(), num_threads(), median, rates.front(), rates.back(), median * flops / 1e9, static_cast<long long>(params),
               static_cast<long long>(state), static_cast<long long>(peak - state));
 }

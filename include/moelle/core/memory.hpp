@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -42,14 +43,7 @@ class MemoryPool {
     const std::size_t size = size_class(bytes);
     {
       const std::lock_guard lock(mutex_);
-      auto& list = free_[size];
-      if (!list.empty()) {
-        void* p = list.back();
-        list.pop_back();
-        stats_.cached_bytes -= static_cast<std::int64_t>(size);
-        count(size);
-        return p;
-      }
+      if (void* p = reuse(size)) return p;
     }
     void* p = fresh(size);
     if (p == nullptr) {
@@ -63,9 +57,13 @@ class MemoryPool {
   }
 
   void release(void* p, std::size_t bytes) noexcept {
-    const std::size_t size = size_class(bytes);
+    std::size_t size = size_class(bytes);
     {
       const std::lock_guard lock(mutex_);
+      if (const auto it = larger_.find(p); it != larger_.end()) {
+        size = it->second;
+        larger_.erase(it);
+      }
       stats_.live_bytes -= static_cast<std::int64_t>(size);
       // Keep at most what was ever in use at once: reuse never makes the process larger than its own peak.
       if (stats_.live_bytes + stats_.cached_bytes + static_cast<std::int64_t>(size) <= stats_.peak_bytes) {
@@ -102,6 +100,25 @@ class MemoryPool {
  private:
   static constexpr std::size_t kLargest = std::size_t{1} << 62;  // sizes and their sums fit 64 bits
 
+  // A kept block of this class or, from kHuge on, of one up to a quarter larger: steps that differ in a few sizes then need no new memory.
+  void* reuse(std::size_t size) {
+    auto it = free_.lower_bound(size);
+    while (it != free_.end() && it->second.empty()) ++it;
+    if (it == free_.end() || (it->first != size && (size < kHuge || it->first > size + size / 4))) return nullptr;
+    void* p = it->second.back();
+    if (it->first != size) {
+      try {
+        larger_.emplace(p, it->first);
+      } catch (...) {
+        return nullptr;
+      }
+    }
+    it->second.pop_back();
+    stats_.cached_bytes -= static_cast<std::int64_t>(it->first);
+    count(it->first);
+    return p;
+  }
+
   void count(std::size_t size) {
     stats_.live_bytes += static_cast<std::int64_t>(size);
     if (stats_.live_bytes > stats_.peak_bytes) stats_.peak_bytes = stats_.live_bytes;
@@ -121,7 +138,8 @@ class MemoryPool {
   }
 
   std::mutex mutex_;
-  std::unordered_map<std::size_t, std::vector<void*>> free_;
+  std::map<std::size_t, std::vector<void*>> free_;      // by class
+  std::unordered_map<void*, std::size_t> larger_;        // blocks in use that are of a larger class than was asked for
   MemoryStats stats_;
 };
 
