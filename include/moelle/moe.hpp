@@ -4,4 +4,5 @@
 #include <moelle/moe/balance_op.hpp>
 #include <moelle/moe/experts_op.hpp>
 #include <moelle/moe/gate_op.hpp>
+#include <moelle/moe/packed_experts_op.hpp>
 #include <moelle/moe/permute_op.hpp>

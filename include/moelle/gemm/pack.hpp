@@ -1,9 +1,12 @@
 // moelle/gemm/pack.hpp -- floats -> packed weights.
 #pragma once
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <vector>
 
 #include <moelle/core/dtype.hpp>
 #include <moelle/core/parallel.hpp>
@@ -17,114 +20,138 @@ namespace moelle::gemm {
 
 namespace detail {
 
+// The bits of max |x|: those of NaN and infinity are the largest. Integers, so that compilers take whole vectors of them.
+inline float largest_magnitude(const float* x, std::int64_t n) {
+  std::uint32_t most = 0;
+  for (std::int64_t i = 0; i < n; ++i) most = std::max(most, std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu);
+  return std::bit_cast<float>(most);
+}
+
+// One row of w [N, K] with unit stride, copied if it has none.
+class RowReader {
+ public:
+  RowReader(const Matrix<float>& w, std::int64_t k) : w_(w), k_(k), copy_(w.col_stride == 1 ? 0 : static_cast<std::size_t>(k)) {}
+  const float* operator()(std::int64_t n) {
+    const float* row = w_.data + n * w_.row_stride;
+    if (w_.col_stride == 1) return row;
+    for (std::int64_t k = 0; k < k_; ++k) copy_[static_cast<std::size_t>(k)] = row[k * w_.col_stride];
+    return copy_.data();
+  }
+
+ private:
+  Matrix<float> w_;
+  std::int64_t k_;
+  std::vector<float> copy_;
+};
+
 // One panel of one group. Columns beyond the matrix and terms beyond K are zero.
 class PanelPacker {
  public:
   // w [N, K]: element (n, k) is w.data[n * row_stride + k * col_stride].
-  PanelPacker(const PackedMatrix& to, std::int64_t group, const Matrix<float>& w) : to_(to), group_(group), w_(w), k_(to.shape().k) {}
+  PanelPacker(const PackedMatrix& to, std::int64_t group, const Matrix<float>& w, const Panel& p)
+      : to_(to), group_(group), k_(to.shape().k), panel_(p), read_(w, k_), base_(to.stored(group, p, 0)) {}
 
-  void run(const Panel& p) const {
-    std::memset(to_.stored(group_, p, 0), 0, static_cast<std::size_t>(p.width * column_bytes(to_.format(), padded_k(to_.format(), k_))));
-    switch (to_.format()) {
-      case Format::f32: return each(p, [&](std::int64_t j, std::int64_t k, float x) { store(p, 4 * (k * p.width + j), x); });
-      case Format::bf16: return each(p, [&](std::int64_t j, std::int64_t k, float x) { store(p, 2 * (k / 2 * 2 * p.width + 2 * j + k % 2), bfloat16(x)); });
-      case Format::fp8: return fp8(p);
-      case Format::int8: return int8(p);
-      case Format::int4: return int4(p);
+  void run() {
+    std::memset(base_, 0, static_cast<std::size_t>(panel_.width * column_bytes(to_.format(), padded_k(to_.format(), k_))));
+    for (std::int64_t j = 0; j < panel_.width; ++j) {
+      const float* row = j < panel_.cols ? read_(panel_.first + j) : nullptr;
+      switch (to_.format()) {
+        case Format::f32: f32(j, row); break;
+        case Format::bf16: bf16(j, row); break;
+        case Format::fp8: fp8(j, row); break;
+        case Format::int8: int8(j, row); break;
+        case Format::int4: int4(j, row); break;
+      }
     }
   }
 
  private:
-  float at(const Panel& p, std::int64_t j, std::int64_t k) const { return w_.data[(p.first + j) * w_.row_stride + k * w_.col_stride]; }
-
-  template <class F>
-  void each(const Panel& p, F f) const {
-    for (std::int64_t j = 0; j < p.cols; ++j)
-      for (std::int64_t k = 0; k < k_; ++k) f(j, k, at(p, j, k));
-  }
   template <class V>
-  void store(const Panel& p, std::int64_t at, V v) const {
-    std::memcpy(to_.stored(group_, p, 0) + at, &v, sizeof v);
+  void store(std::int64_t at, V v) const {
+    std::memcpy(base_ + at, &v, sizeof v);
   }
-  float largest(const Panel& p, std::int64_t j, std::int64_t begin, std::int64_t end) const {
-    float most = 0;
-    for (std::int64_t k = begin; k < end; ++k) most = std::max(most, std::fabs(at(p, j, k)));
-    return most;
+
+  void f32(std::int64_t j, const float* row) const {
+    for (std::int64_t k = 0; k < k_ && row != nullptr; ++k) store(4 * (k * panel_.width + j), row[k]);
+  }
+  void bf16(std::int64_t j, const float* row) const {
+    for (std::int64_t k = 0; k < k_ && row != nullptr; ++k) store(2 * (k / 2 * 2 * panel_.width + 2 * j + k % 2), bfloat16(row[k]));
   }
 
   // One scale for each column and 128 terms, so that the largest is 448.
-  void fp8(const Panel& p) const {
+  void fp8(std::int64_t j, const float* row) const {
     for (std::int64_t k0 = 0; k0 < k_; k0 += kScaleBlock) {
       const std::int64_t k1 = std::min(k0 + kScaleBlock, k_);
-      for (std::int64_t j = 0; j < p.width; ++j) {
-        const float most = j < p.cols ? largest(p, j, k0, k1) : 0.0f, scale = most < 0x1p-100f ? 0.0f : most / quant::kE4m3Largest;
-        *to_.scales(group_, p.at + j, k0) = scale;
-        for (std::int64_t k = k0; k < k1 && j < p.cols && scale != 0; ++k) store(p, k / 4 * 4 * p.width + j / 4 * 16 + k % 4 / 2 * 8 + j % 4 * 2 + k % 2, quant::to_e4m3(at(p, j, k) / scale));
-      }
+      const float most = row != nullptr ? largest_magnitude(row + k0, k1 - k0) : 0.0f, scale = most < 0x1p-100f ? 0.0f : most / quant::kE4m3Largest;
+      *to_.scales(group_, panel_.at + j, k0) = scale;
+      for (std::int64_t k = k0; k < k1 && scale != 0; ++k)
+        store(k / 4 * 4 * panel_.width + j / 4 * 16 + k % 4 / 2 * 8 + j % 4 * 2 + k % 2, quant::to_e4m3(row[k] / scale));
     }
   }
 
-  void int8(const Panel& p) const {
-    for (std::int64_t j = 0; j < p.width; ++j) {
-      const quant::Int8Scale s = quant::int8_scale(j < p.cols ? largest(p, j, 0, k_) : 0.0f);
-      std::int32_t sum = 0;
-      for (std::int64_t k = 0; k < k_ && j < p.cols; ++k) {
-        const std::int8_t q = quant::to_int8(at(p, j, k), s.inverse);
-        store(p, k / 4 * 4 * p.width + 4 * j + k % 4, q);
-        sum += q;
-      }
-      *to_.scales(group_, p.at + j) = s.scale;
-      *to_.corrections(group_, p.at + j) = -to_.kernels().offset * sum;
+  void int8(std::int64_t j, const float* row) const {
+    const quant::Int8Scale s = quant::int8_scale(row != nullptr ? largest_magnitude(row, k_) : 0.0f);
+    std::int32_t sum = 0;
+    constexpr std::int64_t kPiece = 256;
+    for (std::int64_t k0 = 0; k0 < k_ && s.inverse != 0; k0 += kPiece) {
+      const std::int64_t n = std::min(kPiece, k_ - k0);
+      std::int8_t q[kPiece] = {};
+      for (std::int64_t i = 0; i < n; ++i) q[i] = quant::to_int8(row[k0 + i], s.inverse);
+      for (std::int64_t i = 0; i < n; ++i) sum += q[i];
+      for (std::int64_t i = 0; i < n; i += 4) std::memcpy(base_ + ((k0 + i) * panel_.width + 4 * j), q + i, 4);
     }
+    finish(j, s.scale, sum);
   }
 
-  void int4(const Panel& p) const {
-    for (std::int64_t j = 0; j < p.width; ++j) {
-      float step = 0;
-      for (std::int64_t k = 0; k < k_ && j < p.cols; k += kInt4Group)
-        step = std::max(step, quant::int4_step(&w_.data[(p.first + j) * w_.row_stride + k * w_.col_stride], std::min(kInt4Group, k_ - k), w_.col_stride));
-      const float scale = quant::int4_scale(step);
-      std::int32_t sum = 0;
-      for (std::int64_t k = 0; k < padded_k(Format::int4, k_); k += kInt4Group) sum += int4_group(p, j, k, scale);
-      *to_.scales(group_, p.at + j) = scale;
-      *to_.corrections(group_, p.at + j) = -to_.kernels().offset * sum;
-    }
+  void int4(std::int64_t j, const float* row) const {
+    float step = 0;
+    for (std::int64_t k = 0; k < k_ && row != nullptr; k += kInt4Group) step = std::max(step, quant::int4_step(row + k, std::min(kInt4Group, k_ - k), 1));
+    const float scale = quant::int4_scale(step);
+    std::int32_t sum = 0;
+    for (std::int64_t k = 0; k < padded_k(Format::int4, k_); k += kInt4Group) sum += int4_group(j, row, k, scale);
+    finish(j, scale, sum);
   }
 
   // Returns the sum of the group's integers.
-  std::int32_t int4_group(const Panel& p, std::int64_t j, std::int64_t k, float scale) const {
-    const bool real = j < p.cols && k < k_;
-    const float* w = real ? &w_.data[(p.first + j) * w_.row_stride + k * w_.col_stride] : nullptr;
-    const quant::Int4Group g = quant::int4_group(w, real ? std::min(kInt4Group, k_ - k) : 0, w_.col_stride, real ? scale : 0.0f);
-    std::uint8_t* piece = to_.stored(group_, p, k / kScaleBlock * kScaleBlock);
+  std::int32_t int4_group(std::int64_t j, const float* row, std::int64_t k, float scale) const {
+    const bool real = row != nullptr && k < k_;
+    const quant::Int4Group g = quant::int4_group(real ? row + k : nullptr, real ? std::min(kInt4Group, k_ - k) : 0, 1, real ? scale : 0.0f);
+    std::uint8_t* piece = base_ + panel_.width * column_bytes(Format::int4, k / kScaleBlock * kScaleBlock);
     const std::int64_t in = k % kScaleBlock / kInt4Group;
     piece[4 * j + in] = g.s;
-    std::uint8_t* rows = piece + kScaleBlock / kInt4Group * p.width + in * (kInt4Group / 8) * 4 * p.width;
+    std::uint8_t* rows = piece + (kScaleBlock / kInt4Group + in * (kInt4Group / 8) * 4) * panel_.width;
     std::int32_t sum = 0;
     for (std::int64_t r = 0; r < kInt4Group / 8; ++r)
       for (std::int64_t i = 0; i < 4; ++i) {
         const int low = g.nibble[8 * r + i], high = g.nibble[8 * r + 4 + i];
-        rows[(r * p.width + j) * 4 + i] = static_cast<std::uint8_t>(low | high << 4);
+        rows[(r * panel_.width + j) * 4 + i] = static_cast<std::uint8_t>(low | high << 4);
         sum += (low + high - 16) * g.s;
       }
     return sum;
   }
 
+  void finish(std::int64_t j, float scale, std::int32_t sum) const {
+    *to_.scales(group_, panel_.at + j) = scale;
+    *to_.corrections(group_, panel_.at + j) = -to_.kernels().offset * sum;
+  }
+
   const PackedMatrix& to_;
-  std::int64_t group_;
-  Matrix<float> w_;
-  std::int64_t k_;
+  std::int64_t group_, k_;
+  Panel panel_;
+  RowReader read_;
+  std::uint8_t* base_;
 };
 
-// A not-finite weight would be a scale of NaN for a whole column, or an fp8 number that is none.
+// A not-finite weight would be a scale of NaN for a whole column, or an fp8 number that is none. Found before anything is written.
 inline void check_finite(const PackedShape& s, const Matrix<float>& w) {
-  const std::int64_t chunk = 64;
-  parallel_for((s.n + chunk - 1) / chunk, [&](std::int64_t task) {
-    for (std::int64_t n = task * chunk; n < std::min(s.n, (task + 1) * chunk); ++n)
-      for (std::int64_t k = 0; k < s.k; ++k) {
-        const float x = w.data[n * w.row_stride + k * w.col_stride];
-        MOELLE_REQUIRE("pack", std::isfinite(x), str("weights must be finite for ", name(s.format), "; got weight[", n, ", ", k, "]=", x));
-      }
+  parallel_rows(s.n, std::max<std::int64_t>(1, 65536 / std::max<std::int64_t>(s.k, 1)), [&](std::int64_t begin, std::int64_t end) {
+    RowReader read(w, s.k);
+    for (std::int64_t n = begin; n < end; ++n) {
+      const float* row = read(n);
+      if (largest_magnitude(row, s.k) <= std::numeric_limits<float>::max()) continue;
+      for (std::int64_t k = 0; k < s.k; ++k)
+        MOELLE_REQUIRE("pack", std::isfinite(row[k]), str("weights must be finite for ", name(s.format), "; got weight[", n, ", ", k, "]=", row[k]));
+    }
   });
 }
 
@@ -134,8 +161,7 @@ inline void check_finite(const PackedShape& s, const Matrix<float>& w) {
 inline void pack_group(const PackedMatrix& to, std::int64_t group, const Matrix<float>& w) {
   MOELLE_REQUIRE("pack", group >= 0 && group < to.shape().groups, str("group must be in [0, ", to.shape().groups, "); got group=", group));
   if (to.format() != Format::f32 && to.format() != Format::bf16) detail::check_finite(to.shape(), w);
-  const detail::PanelPacker packer(to, group, w);
-  parallel_for(to.panels(), [&](std::int64_t i) { packer.run(to.panel(i)); });
+  parallel_for(to.panels(), [&](std::int64_t i) { detail::PanelPacker(to, group, w, to.panel(i)).run(); });
 }
 
 // w [G, N, K], `stride` elements from one group to the next.

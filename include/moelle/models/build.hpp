@@ -39,16 +39,16 @@ std::shared_ptr<nn::Rotary<T>> make_rotary(const Config& c) {
 }
 
 template <class T>
-std::shared_ptr<nn::Attention<T>> make_attention(const Config& c, const std::shared_ptr<nn::Rotary<T>>& rotary) {
+std::shared_ptr<nn::Attention<T>> make_attention(const Config& c, const std::shared_ptr<nn::Rotary<T>>& rotary, const nn::Init& init = kNoInit) {
   if (c.is_mla())
     return std::make_shared<nn::MLA<T>>(nn::MlaOptions{.hidden_size = c.hidden_size, .num_attention_heads = c.num_attention_heads, .q_lora_rank = c.q_lora_rank,
                                                        .kv_lora_rank = *c.kv_lora_rank, .qk_nope_head_dim = c.qk_nope_head_dim,
-                                                       .qk_rope_head_dim = c.qk_rope_head_dim, .v_head_dim = c.v_head_dim, .bias = c.attention_bias, .init = kNoInit},
+                                                       .qk_rope_head_dim = c.qk_rope_head_dim, .v_head_dim = c.v_head_dim, .bias = c.attention_bias, .init = init},
                                         rotary);
   return std::make_shared<nn::MultiHeadAttention<T>>(
       nn::AttentionOptions{.hidden_size = c.hidden_size, .num_attention_heads = c.num_attention_heads, .num_key_value_heads = c.num_key_value_heads,
                            .head_dim = c.head_dim, .bias = c.attention_bias, .qk_norm = static_cast<nn::QkNorm>(c.qk_norm), .norm_eps = c.rms_norm_eps,
-                           .clip_qkv = c.clip_qkv.value_or(0.0), .sliding_window = c.sliding_window.value_or(0), .init = kNoInit},
+                           .clip_qkv = c.clip_qkv.value_or(0.0), .sliding_window = c.sliding_window.value_or(0), .init = init},
       rotary);
 }
 
@@ -81,14 +81,14 @@ inline std::string feed_forward_name(const Config& c, std::int64_t layer) {
 }
 
 template <class T>
-std::shared_ptr<nn::Module<T>> make_feed_forward(const Config& c, std::int64_t layer) {
+std::shared_ptr<nn::Module<T>> make_feed_forward(const Config& c, std::int64_t layer, const nn::Init& init = kNoInit) {
   const auto act = swiglu_params(c);
-  if (!c.is_moe_layer(layer)) return std::make_shared<nn::SwiGLU<T>>(c.hidden_size, c.intermediate_size, kNoInit, act);
+  if (!c.is_moe_layer(layer)) return std::make_shared<nn::SwiGLU<T>>(c.hidden_size, c.intermediate_size, init, act);
   const auto names = c.model_type == "mixtral" ? typename nn::Experts<T>::Names{"w1", "w3", "w2"} : typename nn::Experts<T>::Names{};
   auto gate = std::make_shared<nn::TopKGate<T>>(c.hidden_size, c.n_routed_experts, gate_params(c), c.has_selection_bias(), kNoInit);
-  auto experts = std::make_shared<nn::Experts<T>>(c.n_routed_experts, c.hidden_size, c.moe_intermediate_size, kNoInit, names, act);
+  auto experts = std::make_shared<nn::Experts<T>>(c.n_routed_experts, c.hidden_size, c.moe_intermediate_size, init, names, act);
   std::shared_ptr<nn::Module<T>> shared;
-  if (c.n_shared_experts > 0) shared = std::make_shared<nn::SwiGLU<T>>(c.hidden_size, c.n_shared_experts * c.moe_intermediate_size, kNoInit, act);
+  if (c.n_shared_experts > 0) shared = std::make_shared<nn::SwiGLU<T>>(c.hidden_size, c.n_shared_experts * c.moe_intermediate_size, init, act);
   return std::make_shared<nn::MoE<T>>(gate, experts, shared, balance_losses(c));
 }
 

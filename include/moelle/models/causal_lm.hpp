@@ -38,15 +38,30 @@ template <class T>
 class CausalLM : public nn::Module<T> {
  public:
   // Parameters are functions of (seed, name): N(0, initializer_range), norms 1, biases 0.
-  explicit CausalLM(const Config& given, std::uint64_t seed = 0) : config(checked(given)) {
+  explicit CausalLM(const Config& given, std::uint64_t seed = 0) : CausalLM(given, seed, std::optional<gemm::Format>()) {}
+
+  // For inference: weights of products are taken from `source` and packed one by one, so that the floats of the whole model never exist.
+  // Without a source they are what the constructor above makes.
+  CausalLM(const Config& given, std::uint64_t seed, std::optional<gemm::Format> format, const nn::WeightSource& source = nullptr) : config(checked(given)) {
+    nn::Init init = kNoInit;
+    init.format = format;
     this->register_module("model", model, std::make_shared<Decoder<T>>(config));
     const std::int64_t L = config.num_hidden_layers;
     const auto rotary = make_rotary<T>(config);
-    for (std::int64_t i = 0; i < L; ++i) model->layers->push_back(std::make_shared<DecoderLayer<T>>(config, i, rotary));
+    for (std::int64_t i = 0; i < L; ++i) model->layers->push_back(std::make_shared<DecoderLayer<T>>(config, i, rotary, init));
+    MOELLE_REQUIRE("CausalLM", !format || config.num_nextn_predict_layers == 0,
+                   str("packed models have no prediction modules yet; got num_nextn_predict_layers=", config.num_nextn_predict_layers));
     for (std::int64_t i = 0; i < config.num_nextn_predict_layers; ++i) model->layers->push_back(std::make_shared<MtpLayer<T>>(config, L + i, rotary));
     if (!config.tie_word_embeddings)
-      this->register_module("lm_head", lm_head, std::make_shared<nn::Linear<T>>(config.hidden_size, config.vocab_size, false, kNoInit));
+      this->register_module("lm_head", lm_head, std::make_shared<nn::Linear<T>>(config.hidden_size, config.vocab_size, false, init));
     initialize(*this, config, seed);
+    if (!format) return;
+    const nn::WeightSource normal = [&](const std::string& name, const Shape& shape) {
+      const Tensor<float> w = Tensor<float>::empty(shape);
+      nn::fill_normal(w, config.initializer_range, seed, name);
+      return w;
+    };
+    this->fill_packed(source != nullptr ? source : normal);
   }
   using nn::Module<T>::forward;
 
@@ -57,7 +72,7 @@ class CausalLM : public nn::Module<T> {
   // ids [B, T] -> logits [B, T, V].
   Tensor<T> logits(const Tensor<std::int32_t>& ids, DecoderCache* cache = nullptr) { return project(hidden_states(ids, {}, cache)); }
   // hidden [..., D] -> logits [..., V].
-  Tensor<T> project(const Tensor<T>& hidden) { return linear(hidden, head_weight(), {}, head_precision()); }
+  Tensor<T> project(const Tensor<T>& hidden) { return head_is_packed() ? lm_head->forward(hidden) : linear(hidden, head_weight(), {}, head_precision()); }
 
   LossOutput<T> loss(const LossInput& in) {
     const auto [hidden, balance] = run(in.ids, in.segments, nullptr);
@@ -105,6 +120,7 @@ class CausalLM : public nn::Module<T> {
       if (auto m = layer(i).moe()) out.emplace_back(i, std::move(m));
     return out;
   }
+  bool head_is_packed() const { return lm_head != nullptr && lm_head->packed.defined(); }
   Tensor<T> head_weight() const {
     if (lm_head == nullptr) return model->embed_tokens->weight;
     return lm_head->weight;
@@ -144,6 +160,8 @@ class CausalLM : public nn::Module<T> {
     MOELLE_REQUIRE("CausalLM", targets.rank() == 2 && targets.size(0) == hidden.size(0) && targets.size(1) == hidden.size(1),
                    str("targets must be [B, T]; got targets=", targets.shape(), " hidden=", hidden.shape()));
     const std::int64_t N = hidden.size(0) * hidden.size(1);
+    if (head_is_packed())
+      return loss::cross_entropy(reshape(project(hidden), {N, -1}), reshape(targets, {N}), {.ignore_index = kIgnore, .normalizer = normalizer});
     return loss::linear_cross_entropy(reshape(hidden, {N, hidden.size(2)}), head_weight(), reshape(targets, {N}),
                                 {.ignore_index = kIgnore, .normalizer = normalizer}, {}, head_precision());
   }

@@ -38,11 +38,11 @@ std::shared_ptr<nn::Module<T>> norm_of(const Config& config) {
 template <class T>
 class DecoderLayer : public nn::Module<T> {
  public:
-  DecoderLayer(const Config& config, std::int64_t layer, const std::shared_ptr<nn::Rotary<T>>& rotary) {
+  DecoderLayer(const Config& config, std::int64_t layer, const std::shared_ptr<nn::Rotary<T>>& rotary, const nn::Init& init = kNoInit) {
     this->register_module("input_layernorm", input_layernorm, norm_of<T>(config));
-    this->register_module("self_attn", self_attn, make_attention<T>(config, rotary));
+    this->register_module("self_attn", self_attn, make_attention<T>(config, rotary, init));
     this->register_module("post_attention_layernorm", post_attention_layernorm, norm_of<T>(config));
-    this->register_module(feed_forward_name(config, layer), mlp, make_feed_forward<T>(config, layer));
+    this->register_module(feed_forward_name(config, layer), mlp, make_feed_forward<T>(config, layer, init));
   }
   // x [B, T, D].
   Tensor<T> forward(const Tensor<T>& x, const nn::AttentionContext& context) {

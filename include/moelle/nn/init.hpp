@@ -3,11 +3,13 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <moelle/core/parallel.hpp>
 #include <moelle/core/random.hpp>
 #include <moelle/core/tensor.hpp>
+#include <moelle/gemm/format.hpp>
 
 namespace moelle::nn {
 
@@ -17,6 +19,7 @@ struct Init {
   Kind kind = Kind::uniform;  // uniform: U(-1/sqrt(in), 1/sqrt(in)), PyTorch's default for linear layers
   double std = 0.02;          // of Kind::normal
   std::uint64_t seed = 0;
+  std::optional<gemm::Format> format = std::nullopt;  // weights of products are packed from the start and filled in by Module::fill_packed
 };
 
 template <class T>

@@ -8,6 +8,7 @@
 
 #include <moelle/attention/cache.hpp>
 #include <moelle/attention/mla_op.hpp>
+#include <moelle/attention/packed_mla_op.hpp>
 #include <moelle/nn/attention.hpp>
 #include <moelle/nn/layers.hpp>
 #include <moelle/nn/rotary.hpp>
@@ -52,7 +53,22 @@ class MLA : public Attention<T> {
     this->register_module("kv_a_layernorm", kv_a_layernorm, std::make_shared<RMSNorm<T>>(o.kv_lora_rank, o.latent_norm_eps));
     add("kv_b_proj", kv_b_proj, o.kv_lora_rank, H * (o.qk_nope_head_dim + o.v_head_dim), false);
     add("o_proj", o_proj, H * o.v_head_dim, d, o.bias);
+    if (o.init.format) packed_latent = attention::PackedLatent(H, o.kv_lora_rank, dims(), latent_format(*o.init.format));
   }
+
+  // Absorbed attention takes kv_b_proj apart; its halves are few and see one row per head, so they are kept no shorter than bf16.
+  void pack_own(gemm::Format format) override {
+    if constexpr (std::is_same_v<T, float>) {
+      MOELLE_REQUIRE("MLA", !packed_latent.defined(), str("weights must not be packed twice; got format=", gemm::name(format)));
+      packed_latent = attention::PackedLatent(options.num_attention_heads, options.kv_lora_rank, dims(), latent_format(format));
+      packed_latent.fill(kv_b_proj->weight.detach());
+    }
+  }
+  void fill_own_packed(const std::string& prefix, const WeightSource& source) override {
+    const std::int64_t rows = options.num_attention_heads * (options.qk_nope_head_dim + options.v_head_dim);
+    if (packed_latent.defined()) packed_latent.fill(source(prefix + "kv_b_proj.weight", {rows, options.kv_lora_rank}));
+  }
+  std::int64_t own_packed_bytes() const override { return packed_latent.bytes(); }
 
   Tensor<T> attend(const Tensor<T>& x, const AttentionContext& context) override {
     MOELLE_REQUIRE("MLA", x.rank() == 3, str("x must be [B, T, D]; got shape=", x.shape()));
@@ -71,6 +87,7 @@ class MLA : public Attention<T> {
   MlaOptions options;
   std::shared_ptr<Module<T>> q_proj, q_a_proj, q_a_layernorm, q_b_proj, kv_a_proj_with_mqa, kv_a_layernorm, o_proj;
   std::shared_ptr<Linear<T>> kv_b_proj;  // its weight is taken apart when attention is absorbed
+  attention::PackedLatent packed_latent;
 
  private:
   template <class M>
@@ -80,19 +97,27 @@ class MLA : public Attention<T> {
   Tensor<T> queries(const Tensor<T>& x) {
     return options.q_lora_rank ? q_b_proj->forward(q_a_layernorm->forward(q_a_proj->forward(x))) : q_proj->forward(x);
   }
+  static gemm::Format latent_format(gemm::Format f) { return f == gemm::Format::f32 ? f : gemm::Format::bf16; }
   attention::MlaDims dims() const { return {options.qk_nope_head_dim, options.qk_rope_head_dim, options.v_head_dim}; }
   attention::AttentionParams params() const {
     return {.scale = rotary_->softmax_scale() / std::sqrt(static_cast<double>(options.qk_nope_head_dim + options.qk_rope_head_dim))};
   }
   Tensor<T> expanded(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, const Tensor<std::int32_t>& segments) {
-    return attention::mla_expanded(q, latent, k_rope, kv_b_proj->weight, dims(), params(), {.segments = segments, .mask = {}});
+    const attention::Visibility<T> visibility{.segments = segments, .mask = {}};
+    if (!packed_latent.defined()) return attention::mla_expanded(q, latent, k_rope, kv_b_proj->weight, dims(), params(), visibility);
+    const Tensor<T> kv = reshape(kv_b_proj->forward(latent), {latent.size(0), latent.size(1), q.size(2), -1});
+    return attention::shared_rope_attention(q, kv, k_rope, dims(), params(), visibility);
   }
   Tensor<T> attend_cached(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, LayerCache& cache) {
     auto* own = dynamic_cast<MlaCache<T>*>(&cache);
     MOELLE_REQUIRE("MLA", own != nullptr, "the cache must come from this module's make_cache; got another kind");
     own->held.rows.append(concat<T>({latent, k_rope}, 2));
     const Tensor<T> rows = own->held.rows.view();
-    if (q.size(1) <= options.absorb_up_to) return attention::mla_absorbed(q, rows, kv_b_proj->weight, dims(), params());
+    if (q.size(1) <= options.absorb_up_to) {
+      if constexpr (std::is_same_v<T, float>)
+        if (packed_latent.defined()) return attention::mla_absorbed(q, rows, packed_latent, dims(), params());
+      return attention::mla_absorbed(q, rows, kv_b_proj->weight, dims(), params());
+    }
     return expanded(q, narrow(rows, 2, 0, options.kv_lora_rank), narrow(rows, 2, options.kv_lora_rank, options.qk_rope_head_dim), {});
   }
 

@@ -16,6 +16,7 @@
 
 #include <moelle/autograd/meta.hpp>
 #include <moelle/core/tensor.hpp>
+#include <moelle/gemm/format.hpp>
 #include <moelle/gemm/gemm.hpp>  // Precision
 
 namespace moelle::nn {
@@ -44,6 +45,9 @@ struct LoadResult {
   std::vector<std::string> missing;     // wanted by the module, absent from the dict
   std::vector<std::string> unexpected;  // in the dict, unknown to the module
 };
+
+// Where a packed module takes a matrix from, by its name in the state dict: the values [rows, cols].
+using WeightSource = std::function<Tensor<float>(const std::string& name, const Shape& shape)>;
 
 template <class T>
 class Module {
@@ -205,6 +209,25 @@ class Module {
         e.source.bump_version();
       }
     return result;
+  }
+
+  // --- packed weights (gemm/packed.hpp): for inference, in less memory and time ------------------------------------------
+  // Own weights into a format; the floats are let go, so that they leave parameters and state dict. Modules with products override it.
+  virtual void pack_own(gemm::Format format) { (void)format; }
+  // Own packed weights from a source, one matrix at a time.
+  virtual void fill_own_packed(const std::string& prefix, const WeightSource& source) { (void)prefix, (void)source; }
+  virtual std::int64_t own_packed_bytes() const { return 0; }
+  // All weights of products, children's included; routers and embeddings stay as they are.
+  void pack(gemm::Format format) {
+    visit([format](const std::string&, Module& m) { m.pack_own(format); });
+  }
+  void fill_packed(const WeightSource& source) {
+    visit([&source](const std::string& prefix, Module& m) { m.fill_own_packed(prefix, source); });
+  }
+  std::int64_t packed_bytes() {
+    std::int64_t sum = 0;
+    visit([&sum](const std::string&, Module& m) { sum += m.own_packed_bytes(); });
+    return sum;
   }
 
   // --- mode and gradients ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include <moelle/moe/balance_op.hpp>
 #include <moelle/moe/experts_op.hpp>
 #include <moelle/moe/gate_op.hpp>
+#include <moelle/moe/packed_experts_op.hpp>
 #include <moelle/nn/layers.hpp>
 #include <moelle/tensor/ops.hpp>
 
@@ -57,18 +58,38 @@ class Experts : public Module<T> {
   };
   Experts(std::int64_t num_experts, std::int64_t hidden_size, std::int64_t intermediate_size, const Init& init = {}, const Names& names = {},
           const moelle::activation::SwigluParams& activation_ = {})
-      : activation(activation_), names_(names) {
+      : activation(activation_), names_(names), size_(num_experts) {
     MOELLE_REQUIRE("Experts", num_experts > 0 && hidden_size > 0 && intermediate_size > 0,
                    str("sizes must be positive; got num_experts=", num_experts, " hidden_size=", hidden_size, " intermediate_size=", intermediate_size));
     this->register_parameter("gate_up_proj", gate_up_proj,
-                             make_weight<T>({num_experts, 2 * intermediate_size, hidden_size}, hidden_size, init, "gate_up_proj"));
-    this->register_parameter("down_proj", down_proj, make_weight<T>({num_experts, hidden_size, intermediate_size}, intermediate_size, init, "down_proj"));
+                             weight_or_packed<T>({num_experts, 2 * intermediate_size, hidden_size}, hidden_size, init, "gate_up_proj", packed_gate_up, true));
+    this->register_parameter("down_proj", down_proj, weight_or_packed<T>({num_experts, hidden_size, intermediate_size}, intermediate_size, init, "down_proj", packed_down));
   }
   // x [N, D] -> [N, D].
   Tensor<T> apply(const Tensor<T>& x, const moe::Routing<T>& routing) {
+    if constexpr (std::is_same_v<T, float>)
+      if (packed_down.defined()) return moe::packed_experts(x, routing, packed_gate_up, packed_down, activation);
     return moe::experts(x, routing.experts, routing.weights, gate_up_proj, down_proj, activation, this->precision());
   }
+  std::int64_t size() const { return size_; }
+
+  void pack_own(gemm::Format format) override {
+    pack_away("Experts", gate_up_proj, packed_gate_up, format, true);
+    pack_away("Experts", down_proj, packed_down, format);
+  }
+  void fill_own_packed(const std::string& prefix, const WeightSource& source) override {
+    if (!packed_down.defined()) return;
+    const std::int64_t D = packed_down.shape().n, F = packed_down.shape().k;
+    for (std::int64_t e = 0; e < size_; ++e) {
+      const std::string expert = prefix + std::to_string(e) + ".";
+      fill_gated(packed_gate_up, e, source(expert + names_.gate + ".weight", {F, D}), source(expert + names_.up + ".weight", {F, D}));
+      fill_group(packed_down, e, source(expert + names_.down + ".weight", {D, F}));
+    }
+  }
+  std::int64_t own_packed_bytes() const override { return packed_down.defined() ? packed_gate_up.bytes() + packed_down.bytes() : 0; }
+
   void own_state(const std::string& prefix, std::vector<StateEntry<T>>& out) override {
+    if (!down_proj.defined()) return;
     const std::int64_t E = down_proj.size(0), D = down_proj.size(1), F = down_proj.size(2);
     for (std::int64_t e = 0; e < E; ++e) {
       const std::string expert = prefix + std::to_string(e) + ".";
@@ -78,11 +99,13 @@ class Experts : public Module<T> {
     }
   }
 
-  Tensor<T> gate_up_proj, down_proj;  // [E, 2F, D], [E, D, F]
+  Tensor<T> gate_up_proj, down_proj;  // [E, 2F, D], [E, D, F]; undefined when they are packed
+  gemm::PackedMatrix packed_gate_up, packed_down;
   moelle::activation::SwigluParams activation;
 
  private:
   Names names_;
+  std::int64_t size_;
 };
 
 // Coefficients of the balance losses; 0: not computed.
@@ -100,7 +123,7 @@ class MoE : public Module<T> {
  public:
   MoE(std::shared_ptr<Gate<T>> gate_, std::shared_ptr<Experts<T>> experts_, std::shared_ptr<Module<T>> shared_experts_ = nullptr,
       const BalanceLosses& losses_ = {})
-      : losses(losses_), num_experts_(experts_->down_proj.size(0)) {
+      : losses(losses_), num_experts_(experts_->size()) {
     this->register_module("gate", gate, std::move(gate_));
     this->register_module("experts", experts, std::move(experts_));
     if (shared_experts_ != nullptr) this->register_module("shared_experts", shared_experts, std::move(shared_experts_));

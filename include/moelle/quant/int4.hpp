@@ -18,18 +18,39 @@ struct Int4Group {
 
 // The step that covers n <= 32 weights, `stride` apart.
 inline float int4_step(const float* w, std::int64_t n, std::int64_t stride) {
-  float high = 0, low = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    high = std::max(high, w[i * stride]);
-    low = std::max(low, -w[i * stride]);
+  float high[8] = {}, low[8] = {};
+  if (stride == 1 && n == 32) {
+    for (int i = 0; i < 32; i += 8)
+      for (int j = 0; j < 8; ++j) {
+        high[j] = w[i + j] > high[j] ? w[i + j] : high[j];
+        low[j] = -w[i + j] > low[j] ? -w[i + j] : low[j];
+      }
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) {
+      high[0] = std::max(high[0], w[i * stride]);
+      low[0] = std::max(low[0], -w[i * stride]);
+    }
   }
-  return std::max(high / 7.0f, low / 8.0f);
+  return std::max(*std::max_element(high, high + 8) / 7.0f, *std::max_element(low, low + 8) / 8.0f);
 }
 
 inline float int4_scale(float largest_step) { return largest_step < 0x1p-100f ? 0.0f : largest_step / 15.0f; }
 
-inline int int4_round(float x, float inverse) {
-  return static_cast<int>(std::clamp(std::nearbyint(x * inverse), -8.0f, 7.0f));
+// The integers -8 .. 7 nearest to w / step for 32 weights, and the sum of their squared errors (eight partial sums, added in order).
+inline float int4_integers(const float* w, float step, float* q) {
+  const float inverse = 1.0f / step;
+  float error[8] = {};
+  for (int i = 0; i < 32; i += 8)
+    for (int j = 0; j < 8; ++j) {
+      const float x = w[i + j] * inverse, low = x < -8.0f ? -8.0f : x, inside = low > 7.0f ? 7.0f : low;
+      const float nearest = (inside + 0x1.8p23f) - 0x1.8p23f;  // ties to even
+      const float d = w[i + j] - step * nearest;
+      q[i + j] = nearest;
+      error[j] += d * d;
+    }
+  float sum = 0;
+  for (float e : error) sum += e;
+  return sum;
 }
 
 // Weights beyond n are zero.
@@ -37,19 +58,16 @@ inline Int4Group int4_group(const float* w, std::int64_t n, std::int64_t stride,
   Int4Group best{1, {}};
   std::fill_n(best.nibble, 32, std::uint8_t{8});
   if (scale == 0.0f) return best;
-  const int middle = static_cast<int>(std::nearbyint(int4_step(w, n, stride) / scale));
-  double least = -1;
+  float x[32] = {}, q[32];
+  for (std::int64_t i = 0; i < n; ++i) x[i] = w[i * stride];
+  const int middle = static_cast<int>(std::nearbyint(int4_step(x, 32, 1) / scale));
+  float least = -1;
   for (int s = std::clamp(middle - 1, 1, 15); s <= std::clamp(middle + 1, 1, 15); ++s) {
-    const float step = scale * static_cast<float>(s), inverse = 1.0f / step;
-    double error = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      const double d = static_cast<double>(w[i * stride]) - static_cast<double>(step * static_cast<float>(int4_round(w[i * stride], inverse)));
-      error += d * d;
-    }
-    if (least >= 0 && error >= least) continue;
+    const float error = int4_integers(x, scale * static_cast<float>(s), q);
+    if (least >= 0 && !(error < least)) continue;
     least = error;
     best.s = static_cast<std::uint8_t>(s);
-    for (std::int64_t i = 0; i < n; ++i) best.nibble[i] = static_cast<std::uint8_t>(8 + int4_round(w[i * stride], inverse));
+    for (int i = 0; i < 32; ++i) best.nibble[i] = static_cast<std::uint8_t>(8 + static_cast<int>(q[i]));
   }
   return best;
 }

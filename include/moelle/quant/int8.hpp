@@ -3,7 +3,7 @@
 // scale = max |x| / 127 and q = x * (127 / max |x|) rounded to nearest even. A row whose largest number is below kInt8Least is all
 // zero. A row with NaN or infinity has a NaN scale and q = 0: what is computed from it is NaN.
 #pragma once
-#include <cmath>
+#include <bit>
 #include <cstdint>
 #include <limits>
 
@@ -22,6 +22,7 @@ inline Int8Scale int8_scale(float max_abs) {
   return {max_abs / 127.0f, 127.0f / max_abs};
 }
 
-inline std::int8_t to_int8(float x, float inverse) { return static_cast<std::int8_t>(std::nearbyint(x * inverse)); }
+// Where the last bit of a float is 1, adding rounds: the low bits of the sum are the nearest integer.
+inline std::int8_t to_int8(float x, float inverse) { return static_cast<std::int8_t>(std::bit_cast<std::uint32_t>(x * inverse + 0x1.8p23f)); }
 
 }  // namespace moelle::quant
