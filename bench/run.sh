@@ -52,7 +52,7 @@ gemm() {
 }
 operations() {
   local target
-  for target in $(targets | grep -vE '^bench_(gemm|training|machine)_'); do run_bench "$target" --benchmark_min_time=0.1; done
+  for target in $(targets | grep -vE '^bench_(gemm|training|machine|generation)_'); do run_bench "$target" --benchmark_min_time=0.1; done
 }
 training() { "$PYTHON" bench/training/compare.py --moelle "$build/bench/bench_training_train_step" || failed=1; }
 

@@ -151,6 +151,7 @@ def from_pretrained(path, *, strict: bool = True, follow_links: bool = False) ->
 for _f in [forward, hidden_states, loss, losses, generate, save_pretrained]:
     setattr(CausalLM, _f.__name__, _f)
 CausalLM.from_pretrained = staticmethod(from_pretrained)
-CausalLM.__doc__ = """A decoder-only language model: ``CausalLM(config, seed=0)``. Weights are functions of the seed and their names.
+CausalLM.__doc__ = """A decoder-only language model: ``CausalLM(config, seed=0, format=None)``. Weights are functions of the seed and their names; with a
+``format`` (see ``moelle.nn.pack``) they are packed one by one as they are made, so that the whole model never exists in floats.
 
 Modules and names are Hugging Face's: ``model.model.layers[i].self_attn``, ``.mlp``, ``model.lm_head``."""

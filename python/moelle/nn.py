@@ -23,7 +23,7 @@ from ._numpy import np
 
 __all__ = ["Attention", "AttentionContext", "BalanceLosses", "Embedding", "Experts", "Gate", "GateParams", "LayerCache", "Linear", "LoadResult", "MLA", "Module",
            "ModuleList", "MoE", "MultiHeadAttention", "Parameter", "RMSNorm", "Rotary", "Routing", "SwiGLU", "TopKGate", "clip_grad_norm_",
-           "set_precision"]
+           "pack", "set_precision"]
 
 
 def _getattr(self, name: str):
@@ -182,6 +182,23 @@ def set_precision(module: Module, precision: str) -> Module:
     Raises ``moelle.Error`` for another name.
     """
     module.set_precision(precision)
+    return module
+
+
+def pack(module: Module, format: str) -> Module:
+    """Packs the weights of a module's products, children included, for inference: less memory, and several times the speed. Returns the module.
+
+    ``"f32"`` 4 bytes per weight, ``"bf16"`` 2, ``"fp8"`` 1 (e4m3, a scale for each output feature and 128 inputs), ``"int8"`` 1 (a scale for each
+    output feature; activations are quantised to int8, a scale for each row), ``"int4"`` 0.53 (integer scales for each 32 inputs, activations
+    as for int8). Embeddings, norms and routers stay float. The floats are let go: packed weights leave ``parameters()`` and ``state_dict()``
+    and have no gradient. Raises ``moelle.Error`` for another format and for weights that are packed already or are not finite.
+
+    >>> from moelle import nn
+    >>> layer = nn.pack(nn.Linear(64, 64), "int8")
+    >>> layer.packed_bytes
+    4608
+    """
+    module.pack(format)
     return module
 
 

@@ -99,6 +99,11 @@ void bind_module(py::module_& m) {
       .def("_load_state_dict", [](Module& self, const std::map<std::string, TensorF>& dict, bool strict) { return self.load_state_dict(dict, strict); })
       .def_property_readonly("precision", [](const Module& self) { return std::string(gemm::name(self.precision())); })
       .def("set_precision", [](Module& self, const std::string& precision) { self.set_precision(gemm::precision_of(precision)); }, py::arg("precision"))
+      .def("pack", [](Module& self, const std::string& format) {
+        const gemm::Format f = gemm::format_of(format);
+        released([&] { self.pack(f); });
+      }, py::arg("format"))
+      .def_property_readonly("packed_bytes", &Module::packed_bytes)
       .def_property_readonly("training", &Module::training)
       .def("_train", [](Module& self, bool on) { self.train(on); })
       .def("zero_grad", &Module::zero_grad)

@@ -69,7 +69,10 @@ Ids generate(Model& m, const Value& ids, std::int64_t max_new_tokens, double tem
 void bind_models(py::module_& m) {
   bind_decoder(m);
   py::class_<Model, Module, py::smart_holder>(m, "CausalLM")
-      .def(py::init([](const Config& c, std::uint64_t seed) { return released([&] { return std::make_shared<Model>(c, seed); }); }), py::arg("config"), py::arg("seed") = 0)
+      .def(py::init([](const Config& c, std::uint64_t seed, const std::optional<std::string>& format) {
+        const auto f = format ? std::optional(gemm::format_of(*format)) : std::nullopt;
+        return released([&] { return std::make_shared<Model>(c, seed, f); });
+      }), py::arg("config"), py::arg("seed") = 0, py::arg("format") = py::none())
       .def_property_readonly("config", [](const Model& self) { return Config(self.config); })
       .def("forward", [](Model& self, const Value& ids, const Value* segments, models::DecoderCache* cache) {
         const Ids i = as_ids("CausalLM", ids), s = segments != nullptr ? as_ids("CausalLM", *segments) : Ids();

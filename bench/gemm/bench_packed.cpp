@@ -1,0 +1,199 @@
+// bench/gemm/bench_packed.cpp -- products with packed weights against oneDNN with weights packed ahead: squares, layers of DeepSeek-V2-Lite and
+// V3 with weights cold in memory, experts.
+//
+// Cold weights: the calls cycle through copies of at least 400 MB in all. bf16, fp8 and f32 take float rows and bring them into form within the
+// call; int8 and int4 rows are quantised before, as oneDNN's are. oneDNN has no 4-bit and no fp8 weights: int4 is beside u8s8, fp8 beside bf16.
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <moelle/core/tensor.hpp>
+#include <moelle/cpu/dispatch.hpp>
+#include <moelle/gemm/pack.hpp>
+#include <moelle/gemm/packed_driver.hpp>
+
+#include <samples.hpp>
+
+#if defined(MOELLE_BENCH_ONEDNN)
+#include <dnnl.hpp>
+#endif
+
+namespace {
+
+using moelle::Tensor;
+using moelle::gemm::Format;
+using moelle::gemm::PackedMatrix;
+
+constexpr Format kFormats[] = {Format::f32, Format::bf16, Format::fp8, Format::int8, Format::int4};
+constexpr double kColdBytes = 400e6;
+
+struct Shape {
+  std::int64_t m, n, k;
+  bool cold;
+};
+std::vector<Shape> shapes() {
+  std::vector<Shape> out;
+  for (std::int64_t s : {512, 1024, 2048}) out.push_back({s, s, s, false});
+  for (auto [n, k] : {std::pair<std::int64_t, std::int64_t>{2816, 2048}, {2048, 1408}, {3072, 2048}, {4096, 7168}, {7168, 2048}, {24576, 1536}})
+    for (std::int64_t m : {1, 8, 32, 128, 512}) out.push_back({m, n, k, true});
+  return out;
+}
+
+const char* limit_of(Format f, std::int64_t m) {
+  if (m == 1) return "read_gbs";
+  return f == Format::f32 ? "fp32_gflops" : moelle::gemm::is_integer(f) ? "int8_gops" : "bf16_gflops";
+}
+// What the project wants: m = 1 as a share of the read bandwidth, else a ratio to oneDNN.
+double target_of(Format f, const Shape& s) {
+  if (s.m == 1) return 0.90;
+  if (f == Format::fp8 || f == Format::int4) return 0;
+  return s.m == 8 ? 1.3 : s.m == 32 ? 1.0 : 0.97;
+}
+
+// Weights in `copies` places, the same numbers in each.
+std::vector<PackedMatrix> weights_of(Format f, std::int64_t groups, std::int64_t n, std::int64_t k, bool gated, int copies) {
+  const Tensor<float> w = Tensor<float>::empty({n, k});
+  for (std::int64_t i = 0; i < w.numel(); ++i) w.data()[i] = static_cast<float>(i % 31) * 0.01f - 0.15f;
+  std::vector<PackedMatrix> out;
+  for (int c = 0; c < copies; ++c) {
+    out.emplace_back(moelle::gemm::PackedShape{.groups = groups, .n = n, .k = k, .format = f, .gated = gated});
+    for (std::int64_t g = 0; g < groups; ++g) moelle::gemm::pack_group(out.back(), g, moelle::gemm::plain<float>(w.data(), k));
+  }
+  return out;
+}
+
+// Rows of floats and, for integers, the same quantised.
+struct Rows {
+  Tensor<float> x;
+  std::int64_t m, k;
+  moelle::gemm::Buffer units, scales;
+  moelle::gemm::PreparedRows ready{};
+
+  Rows(const PackedMatrix& w, std::int64_t m_) : x(Tensor<float>::empty({m_, w.shape().k})), m(m_), k(w.shape().k) {
+    for (std::int64_t i = 0; i < x.numel(); ++i) x.data()[i] = static_cast<float>(i % 9) * 0.1f - 0.4f;
+    if (is_integer(w.format())) ready = prepare(w);
+  }
+  moelle::gemm::PreparedRows prepare(const PackedMatrix& w) { return moelle::gemm::detail::prepare_rows(w, x.data(), k, m, units, scales); }
+  moelle::gemm::PreparedRows get(const PackedMatrix& w) { return ready.units != nullptr ? ready : prepare(w); }
+};
+
+#if defined(MOELLE_BENCH_ONEDNN)
+// oneDNN's product of the same shape, its weights in its own layout, `copies` of them.
+class OneDnn {
+ public:
+  OneDnn(Format f, std::int64_t m, std::int64_t n, std::int64_t k, bool cold) {
+    using memory = dnnl::memory;
+    using type = memory::data_type;
+    const bool integer = moelle::gemm::is_integer(f);
+    const type a = f == Format::f32 ? type::f32 : integer ? type::u8 : type::bf16, w = integer ? type::s8 : a, c = integer ? type::s32 : type::f32;
+    const memory::desc ad({m, k}, a, memory::format_tag::ab), wd({k, n}, w, memory::format_tag::any), cd({m, n}, c, memory::format_tag::ab);
+    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(ad, wd, cd), engine());
+    product_ = dnnl::matmul(pd);
+    const std::size_t size = (pd.weights_desc().get_size() + 63) / 64 * 64;
+    const auto copies = static_cast<std::size_t>(cold ? std::max(1.0, kColdBytes / static_cast<double>(size)) : 1);
+    a_ = bytes(static_cast<std::size_t>(m * k) * 4);
+    c_ = bytes(static_cast<std::size_t>(m * n) * 4);
+    w_ = bytes(size * copies);
+    from_ = memory(ad, engine(), a_.get());
+    to_ = memory(cd, engine(), c_.get());
+    for (std::size_t i = 0; i < copies; ++i) weights_.emplace_back(pd.weights_desc(), engine(), static_cast<char*>(w_.get()) + i * size);
+  }
+  void operator()(std::int64_t call) {
+    product_.execute(stream(), {{DNNL_ARG_SRC, from_}, {DNNL_ARG_WEIGHTS, weights_[static_cast<std::size_t>(call) % weights_.size()]}, {DNNL_ARG_DST, to_}});
+    stream().wait();
+  }
+
+ private:
+  static const dnnl::engine& engine() {
+    static const dnnl::engine e(dnnl::engine::kind::cpu, 0);
+    return e;
+  }
+  static dnnl::stream& stream() {
+    static dnnl::stream s(engine());
+    return s;
+  }
+  static std::shared_ptr<void> bytes(std::size_t n) {  // on 2 MiB pages, as moelle's; 0x3f3f is a small number in every type
+    auto p = moelle::detail::lasting_memory(n);
+    std::memset(p.get(), 0x3f, n);
+    return p;
+  }
+  dnnl::matmul product_;
+  std::shared_ptr<void> a_, w_, c_;
+  dnnl::memory from_, to_;
+  std::vector<dnnl::memory> weights_;
+};
+#endif
+
+void products(moelle::bench::Samples& samples, Format f) {
+  for (const Shape& s : shapes()) {
+    const std::string work = moelle::str(name(f), " ", s.m, "x", s.n, "x", s.k, s.cold ? " cold" : "");
+    if (!samples.wants("products", work)) continue;
+    const double bytes = static_cast<double>(moelle::gemm::column_bytes(f, moelle::gemm::padded_k(f, s.k))) * static_cast<double>(s.n);
+    const auto weights = weights_of(f, 1, s.n, s.k, false, s.cold ? static_cast<int>(std::max(1.0, kColdBytes / bytes)) : 1);
+    Rows rows(weights[0], s.m);
+    const Tensor<float> y = Tensor<float>::empty({s.m, s.n});
+    std::vector<moelle::bench::Contender> who;
+    who.push_back({"moelle", [&](std::int64_t call) {
+      const PackedMatrix& w = weights[static_cast<std::size_t>(call) % weights.size()];
+      moelle::gemm::packed_product(w, {.rows = rows.get(w), .count = s.m, .y = y.data(), .ldy = s.n});
+    }});
+#if defined(MOELLE_BENCH_ONEDNN)
+    const bool same = f != Format::fp8 && f != Format::int4;
+    if (same || s.m > 1) who.push_back({same ? "oneDNN" : f == Format::fp8 ? "oneDNN bf16" : "oneDNN u8s8", [p = std::make_shared<OneDnn>(f, s.m, s.n, s.k, s.cold)](std::int64_t call) { (*p)(call); }});
+#endif
+    samples.measure({.section = "products", .work = work, .flops = 2.0 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k), .bytes = s.m == 1 ? bytes : 0,
+                     .limit = limit_of(f, s.m), .target = target_of(f, s), .against = s.m == 1 || who.size() < 2 ? "" : "oneDNN", .contenders = who});
+  }
+}
+
+// Experts against one dense product with as many rows for each matrix: what grouping costs.
+void experts(moelle::bench::Samples& samples, Format f) {
+  struct Case {
+    const char* name;
+    std::int64_t experts, n, k, rows;
+    bool skewed;
+  };
+  std::vector<Case> cases;
+  for (std::int64_t rows : {8, 32, 128}) {
+    cases.push_back({"V2-Lite gate+up", 64, 2816, 2048, rows, false});
+    cases.push_back({"V2-Lite down", 64, 2048, 1408, rows, false});
+    cases.push_back({"V3 gate+up", 8, 4096, 7168, rows, false});
+  }
+  cases.push_back({"V2-Lite gate+up, skewed and empty experts", 64, 2816, 2048, 32, true});
+  for (const Case& c : cases) {
+    const std::string work = moelle::str(name(f), " ", c.name, ", ", c.rows, " rows per expert");
+    if (!samples.wants("experts", work)) continue;
+    const auto weights = weights_of(f, c.experts, c.n, c.k, false, 1);
+    const auto dense = weights_of(f, 1, c.n, c.k, false, static_cast<int>(c.experts));
+    std::vector<std::int32_t> offsets{0};
+    for (std::int64_t e = 0; e < c.experts; ++e)  // skewed: a quarter is empty, the rest grows from small to five times the mean
+      offsets.push_back(offsets.back() + static_cast<std::int32_t>(!c.skewed ? c.rows : e % 4 == 0 ? 0 : e == c.experts - 1 ? 5 * c.rows : c.rows * (e % 7) * 2 / 5));
+    const std::int64_t total = offsets.back();
+    Rows rows(weights[0], total), few(dense[0], c.rows);
+    const Tensor<float> y = Tensor<float>::empty({total, c.n});
+    const double one = 2.0 * static_cast<double>(c.n) * static_cast<double>(c.k);
+    samples.measure({.section = "experts", .work = work, .flops = one * static_cast<double>(total), .limit = limit_of(f, c.rows),
+                     .target = 0.90, .against = "dense products",
+                     .contenders = {{"moelle", [&] {
+                                       moelle::gemm::packed_product(weights[0], {.rows = rows.get(weights[0]), .count = total, .offsets = offsets.data(), .y = y.data(), .ldy = c.n});
+                                     }},
+                                    {"dense products", [&] {  // as many rows in all
+                                       for (std::int64_t e = 0; e < total / c.rows; ++e) {
+                                         const PackedMatrix& w = dense[static_cast<std::size_t>(e)];
+                                         moelle::gemm::packed_product(w, {.rows = few.get(w), .count = c.rows, .y = y.data(), .ldy = c.n});
+                                       }
+                                     }}}});
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  moelle::bench::Samples samples(argc, argv);
+  std::printf("%s\n", moelle::cpu::isa_name());
+  for (Format f : kFormats) products(samples, f);
+  for (Format f : kFormats) experts(samples, f);
+}
