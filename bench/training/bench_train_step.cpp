@@ -3,7 +3,7 @@
 // Sizes are the presets pilot, demo and small, as mixture of experts and as dense twin, on random tokens, another batch every step
 // so that expert loads change. Prints one JSON object: {"size", "model", "threads", "tok_s", "lo", "hi", "gflops", "params",
 // "state_bytes": weights, moments and gradients, "activation_bytes": what the peak has beyond them}.
-//   train_step pilot|demo|small moe|dense THREADS [STEPS [f32|bf16|fp8 [SKEW]]]     SKEW: the first expert of each layer gets that many times the mean
+//   train_step pilot|demo|small moe|dense THREADS [STEPS [f32|bf16|fp8 [SKEW [adamw|muon]]]]     SKEW: the first expert of each layer gets that many times the mean
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -51,7 +51,7 @@ void skew(models::CausalLM<float>& model, double by) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4) return std::fprintf(stderr, "usage: train_step pilot|demo|small moe|dense THREADS [STEPS [f32|bf16|fp8 [SKEW]]]\n"), 2;
+  if (argc < 4) return std::fprintf(stderr, "usage: train_step pilot|demo|small moe|dense THREADS [STEPS [f32|bf16|fp8 [SKEW [adamw|muon]]]]\n"), 2;
   const std::string size = argv[1], kind = argv[2];
   set_num_threads(std::atoi(argv[3]));
   models::Config config = models::preset(size);
@@ -68,9 +68,10 @@ int main(int argc, char** argv) {
   models::CausalLM<float> model(config, 0);
   const std::string precision = argc > 5 ? argv[5] : "f32";
   model.set_precision(gemm::precision_of(precision));
-  if (argc > 6) skew(model, std::atof(argv[6]));
+  if (argc > 6 && std::atof(argv[6]) > 0) skew(model, std::atof(argv[6]));
+  const auto method = argc > 7 && std::string(argv[7]) == "muon" ? training::Method::muon : training::Method::adamw;
   const auto params = model.num_parameters();
-  training::Trainer<float> trainer(model, {.lr = 1e-3, .schedule = {.kind = training::ScheduleKind::constant}, .optimizer = {.method = training::Method::adamw}, .bias_update_rate = 0});
+  training::Trainer<float> trainer(model, {.lr = 1e-3, .schedule = {.kind = training::ScheduleKind::constant}, .optimizer = {.method = method}, .bias_update_rate = 0});
   const auto state = memory_stats().live_bytes - before + 4 * params;  // and the gradients to come
   const random::Stream stream(0, "bench/tokens");
   std::uint64_t next = 0;

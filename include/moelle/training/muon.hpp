@@ -25,6 +25,7 @@ struct MuonOptions {
   double momentum = 0.95;
   bool nesterov = true;
   double rms = 0.18;  // of the update per unit of learning rate; 0.2 in Moonlight
+  gemm::Precision precision = gemm::Precision::bf16;  // of the iteration's operands, as in Jordan's own code; native: T throughout
 };
 
 struct Polynomial {
@@ -45,7 +46,8 @@ inline std::int64_t orthogonalize_scratch(std::int64_t rows, std::int64_t cols) 
 
 // x [rows, cols] in place; a zero matrix stays zero. The products run on the pool, or serially inside a task.
 template <class T>
-void orthogonalize(T* x, std::int64_t rows, std::int64_t cols, const std::vector<Polynomial>& steps, T* scratch) {
+void orthogonalize(T* x, std::int64_t rows, std::int64_t cols, const std::vector<Polynomial>& steps, T* scratch,
+                   gemm::Precision precision = gemm::Precision::native) {
   const std::int64_t side = std::min(rows, cols), n = rows * cols;
   double square = 0.0;
   for (std::int64_t i = 0; i < n; ++i) square += static_cast<double>(x[i]) * static_cast<double>(x[i]);
@@ -60,12 +62,13 @@ void orthogonalize(T* x, std::int64_t rows, std::int64_t cols, const std::vector
   for (const Polynomial& p : steps) {
     const auto plain = gemm::plain<T>(from, cols);
     const auto turned = gemm::transposed<T>(from, cols);
-    gemm::gemm<T>({.m = side, .n = side, .k = wide ? cols : rows, .a = wide ? plain : turned, .b = wide ? turned : plain, .c = gram, .ldc = side});
-    gemm::gemm<T>({.m = side, .n = side, .k = side, .a = gemm::plain<T>(gram, side), .b = gemm::plain<T>(gram, side), .c = poly, .ldc = side});
+    gemm::gemm<T>({.m = side, .n = side, .k = wide ? cols : rows, .a = wide ? plain : turned, .b = wide ? turned : plain, .c = gram, .ldc = side,
+                   .precision = precision});
+    gemm::gemm<T>({.m = side, .n = side, .k = side, .a = gemm::plain<T>(gram, side), .b = gemm::plain<T>(gram, side), .c = poly, .ldc = side, .precision = precision});
     for (std::int64_t i = 0; i < side * side; ++i) poly[i] = static_cast<T>(p.b) * gram[i] + static_cast<T>(p.c) * poly[i];
     for (std::int64_t i = 0; i < side; ++i) poly[i * side + i] += static_cast<T>(p.a);
     const auto by = gemm::plain<T>(poly, side);
-    gemm::gemm<T>({.m = rows, .n = cols, .k = side, .a = wide ? by : plain, .b = wide ? plain : by, .c = to, .ldc = cols});
+    gemm::gemm<T>({.m = rows, .n = cols, .k = side, .a = wide ? by : plain, .b = wide ? plain : by, .c = to, .ldc = cols, .precision = precision});
     std::swap(from, to);
   }
   if (from != x) std::copy(from, from + n, x);

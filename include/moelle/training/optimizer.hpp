@@ -46,6 +46,7 @@ inline void check(const OptimizerOptions& o) {
   MOELLE_REQUIRE("optimizer", o.weight_decay >= 0 && o.eps >= 0, str("weight_decay and eps must not be negative; got weight_decay=", o.weight_decay, " eps=", o.eps));
   MOELLE_REQUIRE("optimizer", o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1,
                  str("beta1 and beta2 must be in [0, 1); got beta1=", o.beta1, " beta2=", o.beta2));
+  MOELLE_REQUIRE("optimizer", o.muon.precision != gemm::Precision::fp8, "muon.precision must be f32 or bf16; got fp8");
   MOELLE_REQUIRE("optimizer", o.muon.momentum >= 0 && o.muon.momentum < 1 && o.muon.rms > 0,
                  str("momentum must be in [0, 1) and rms positive; got momentum=", o.muon.momentum, " rms=", o.muon.rms));
 }
@@ -244,7 +245,7 @@ class Optimizer {
       m[i] = mu * m[i] + grad;
       u[i] = options_.muon.nesterov ? grad + mu * m[i] : m[i];
     }
-    orthogonalize(u, rows, cols, steps, scratch);
+    orthogonalize(u, rows, cols, steps, scratch, options_.muon.precision);
     const auto by = static_cast<T>(lr * options_.muon.rms * std::sqrt(static_cast<double>(std::max(rows, cols))));
     const auto keep = static_cast<T>(1 - lr * decay);
     for (std::int64_t i = 0; i < rows * cols; ++i) w[i] = keep * w[i] - by * u[i];
