@@ -19,6 +19,10 @@ using moelle::Tensor;
 
 namespace {
 
+struct Sizes {
+  std::int64_t m, n, k;
+};
+
 struct Operands {
   std::vector<float> x, w;
   Operands(std::int64_t m, std::int64_t n, std::int64_t k) {
@@ -37,7 +41,8 @@ struct Threads {
 TEST_CASE("1, 2, 3 and 7 threads give the same bits, and so does a row alone") {
   const Threads restore;
   for (Format f : kAllFormats)
-    for (auto [m, n, k] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{1, 500, 700}, {40, 130, 1300}, {300, 200, 96}, {5, 777, 2100}}) {
+    for (const Sizes& s : {Sizes{1, 500, 700}, {40, 130, 1300}, {300, 200, 96}, {5, 777, 2100}}) {
+      const std::int64_t m = s.m, n = s.n, k = s.k;  // lambdas of older clang capture no structured bindings
       const Operands o(m, n, k);
       const auto w = packed(f, n, k, o.w);
       moelle::set_num_threads(1);
@@ -83,7 +88,8 @@ TEST_CASE("experts' products have the bits of single ones: even, skewed and empt
 // Integers: the sum is exact; converting it, the product of the scales and the last product round once each.
 TEST_CASE("errors against the exact product of what the format keeps are within the bounds of their roundings") {
   for (Format f : kAllFormats)
-    for (auto [m, n, k] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{3, 60, 2000}, {12, 100, 333}}) {
+    for (const Sizes& s : {Sizes{3, 60, 2000}, {12, 100, 333}}) {
+      const std::int64_t m = s.m, n = s.n, k = s.k;
       const Operands o(m, n, k);
       std::vector<double> magnitude;
       const auto exact = moelle::gemm::ref::packed_product(f, o.x, o.w, m, n, k, &magnitude);

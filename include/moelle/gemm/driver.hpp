@@ -188,7 +188,7 @@ class Driver {
         for (std::int64_t k = first; k < last; k += block_k()) {
           const std::int64_t cols = std::min(step, col1 - col);
           if (!c.tiles.shared) kernels_.pack_b(b_at(c, k, col), depth_at(c, k), cols, right);
-          const Unit* a = left + (k - first) / block_k() * a_size;
+          const Unit* a = in_place ? nullptr : left + (k - first) / block_k() * a_size;
           if constexpr (kPlain)
             if (in_place) a = a_at(c, row0, k).data;
           kernels_.block(rows, cols, units(depth_at(c, k)), a, in_place ? layout_.a_row_stride : kPackedRow<Unit>, c.tiles.shared ? panel(c, k, col, shared) : right,

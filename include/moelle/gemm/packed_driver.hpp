@@ -139,7 +139,7 @@ class PackedDriver {
       for (std::int64_t i = panel0; i < panel1; ++i) {
         const Panel p = w_.panel(i);
         const std::int64_t end = std::min(first + depth, k_);
-        std::int32_t* sums = strip + (depth >= k_ ? i % unit : i - panel0) * kernels_.nr;
+        std::int32_t* sums = scratch ? strip + (depth >= k_ ? i % unit : i - panel0) * kernels_.nr : nullptr;
         if (integer) sum_integers(group, row0, rows, p, first, end, sums, wide);
         else if (scratch) sum_floats(group, row0, rows, p, first, end, reinterpret_cast<float*>(sums), wide, p.width, first > 0);
         else sum_plain(group, row0, rows, p, first, end);
