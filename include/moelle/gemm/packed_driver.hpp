@@ -98,6 +98,7 @@ class PackedDriver {
 
   // Units of a row that stay in the L2 cache together with a panel, and panels that a task takes.
   static constexpr std::int64_t kMostPanels = 20, kTasksPerThread = 6;
+  static constexpr std::int64_t kUnpackAtOnce = 64;  // rows from which on longer pieces pay
   static constexpr double kTaskFlops = 4e5;
 
   void plan() {
@@ -151,18 +152,19 @@ class PackedDriver {
 
   const std::uint32_t* units(std::int64_t row, std::int64_t k) const { return a_.rows.units + row * a_.rows.stride + k / f_.per; }
 
-  // f(first term, number of terms, units of B) for each piece of the panel between two terms.
+  // f(first term, number of terms, units of B, what follows in memory, its bytes) for each piece of the panel between two terms.
   template <class F>
   void pieces(std::int64_t group, const Panel& p, std::int64_t first, std::int64_t end, std::int64_t step, F f) const {
     for (std::int64_t k = first; k < end; k += step) {
       const std::int64_t terms = std::min(step, end - k);
       const std::uint8_t* stored = w_.stored(group, p, k);
+      const std::int64_t bytes = p.width * column_bytes(w_.format(), terms);
       if (f_.unpack == nullptr) {
-        f(k, terms, reinterpret_cast<const std::uint32_t*>(stored));
+        f(k, terms, reinterpret_cast<const std::uint32_t*>(stored), stored + bytes, bytes);
       } else {
         auto* room = workspace().right.reserve<std::uint32_t>(step / f_.per * kernels_.nr);
         f_.unpack(stored, terms, p.width, room);
-        f(k, terms, room);
+        f(k, terms, room, stored + bytes, bytes);
       }
     }
   }
@@ -183,9 +185,9 @@ class PackedDriver {
                     w_.scales(group, p.at, k));
       return;
     }
-    pieces(group, p, first, end, f_.block, [&](std::int64_t k, std::int64_t terms, const std::uint32_t* b) {
+    pieces(group, p, first, end, f_.block, [&](std::int64_t k, std::int64_t terms, const std::uint32_t* b, const std::uint8_t* ahead, std::int64_t bytes) {
       const float* scale = w_.format() == Format::fp8 ? w_.scales(group, p.at, k) : nullptr;
-      f_.panel(rows, cols, (terms + f_.per - 1) / f_.per, units(row0, k), a_.rows.stride, b, c, ldc, accumulate || k > 0, scale);
+      f_.panel(rows, cols, (terms + f_.per - 1) / f_.per, units(row0, k), a_.rows.stride, b, c, ldc, accumulate || k > 0, scale, ahead, bytes);
     });
     if (k_ == 0 && !accumulate)
       for (std::int64_t i = 0; i < rows; ++i) std::fill_n(c + i * ldc, cols, 0.0f);
@@ -195,10 +197,10 @@ class PackedDriver {
                     std::int64_t ldc) const {
     if (f_.few_integer_rows != nullptr && rows <= kFewPackedRows && k_ > 0)
       return f_.few_integer_rows(rows, w_.stored(group, p, 0), k_, p.width, units(row0, 0), a_.rows.stride, c, ldc);
-    // What is unpacked for a few rows is used at once: it should not leave the L1 cache.
-    const std::int64_t step = f_.unpack != nullptr && rows <= kernels_.mr ? std::min<std::int64_t>(f_.block, 4 * kScaleBlock) : f_.block;
-    pieces(group, p, first, end, step, [&](std::int64_t k, std::int64_t terms, const std::uint32_t* b) {
-      f_.integer_panel(rows, p.width, (terms + f_.per - 1) / f_.per, units(row0, k), a_.rows.stride, b, c, ldc, k > 0, nullptr);
+    // What is unpacked for few rows should not leave the L1 cache.
+    const std::int64_t step = f_.unpack == nullptr || rows > kUnpackAtOnce ? f_.block : kScaleBlock * (rows <= kernels_.mr ? 1 : 4);
+    pieces(group, p, first, end, step, [&](std::int64_t k, std::int64_t terms, const std::uint32_t* b, const std::uint8_t* ahead, std::int64_t bytes) {
+      f_.integer_panel(rows, p.width, (terms + f_.per - 1) / f_.per, units(row0, k), a_.rows.stride, b, c, ldc, k > 0, nullptr, ahead, bytes);
     });
     if (k_ == 0)
       for (std::int64_t i = 0; i < rows; ++i) std::fill_n(c + i * ldc, p.width, 0);

@@ -13,8 +13,8 @@ namespace simd {
 // panel() on floats that are passed as units of 4 bytes.
 template <class Arch, class Dot>
 void unit_panel(std::int64_t m, std::int64_t n, std::int64_t units, const std::uint32_t* a, std::int64_t lda, const std::uint32_t* b, float* c,
-                std::int64_t ldc, bool accumulate, const float* scale) {
-  panel<Arch, Dot>(m, n, units, reinterpret_cast<const float*>(a), lda, reinterpret_cast<const float*>(b), c, ldc, accumulate, scale);
+                std::int64_t ldc, bool accumulate, const float* scale, const std::uint8_t* ahead, std::int64_t ahead_bytes) {
+  panel<Arch, Dot>(m, n, units, reinterpret_cast<const float*>(a), lda, reinterpret_cast<const float*>(b), c, ldc, accumulate, scale, ahead, ahead_bytes);
 }
 }  // namespace simd
 

@@ -29,9 +29,12 @@ struct Tile {
 
 // C[Rows, Vectors * lanes] = (accumulate ? C : 0) + A B, b[k][Vectors * lanes]; k counts units (dot_simd.hpp). Each element is one chain
 // of steps, whatever Rows and Vectors are. `scale`, if given, holds a factor for each column, by which the sum is multiplied first.
+// On the way memory from `ahead` on is called into the L2 cache, one line every `ahead_step` bytes for each vector of B: what is
+// multiplied next comes from memory while this is computed, which the processor does not foresee across the pieces.
 template <class Dot, int Rows, int Vectors>
 void tile(std::int64_t k, const typename Dot::Unit* MOELLE_RESTRICT a, std::int64_t lda, const typename Dot::Unit* MOELLE_RESTRICT b,
-          typename Dot::Out* MOELLE_RESTRICT c, std::int64_t ldc, bool accumulate, const typename Dot::Out* scale) {
+          typename Dot::Out* MOELLE_RESTRICT c, std::int64_t ldc, bool accumulate, const typename Dot::Out* scale, const std::uint8_t* ahead,
+          std::int64_t ahead_step) {
   using Out = typename Dot::Out;
   using Sum = typename Dot::Sum;
   constexpr int kLanes = static_cast<int>(Sum::size);
@@ -43,7 +46,11 @@ void tile(std::int64_t k, const typename Dot::Unit* MOELLE_RESTRICT a, std::int6
   for (std::int64_t p = 0; p < k; ++p) {
     typename Dot::Vector row[Vectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < Vectors; ++j) row[j] = Dot::load(b + (p * Vectors + j) * kLanes);
+    for (int j = 0; j < Vectors; ++j) {
+      row[j] = Dot::load(b + (p * Vectors + j) * kLanes);
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += ahead_step;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
       const typename Dot::Vector left = Dot::spread(a + i * lda + p);
@@ -72,7 +79,8 @@ template <class Arch, class Dot>
 struct TileTable {
   using Unit = typename Dot::Unit;
   using Out = typename Dot::Out;
-  using Fn = void (*)(std::int64_t, const Unit*, std::int64_t, const Unit*, Out*, std::int64_t, bool, const Out*);
+  using Fn = void (*)(std::int64_t, const Unit*, std::int64_t, const Unit*, Out*, std::int64_t, bool, const Out*, const std::uint8_t*,
+                      std::int64_t);
   static constexpr int kMr = Tile<Arch, Out>::kMr;
   struct Column {
     Fn rows[kMr];
@@ -89,11 +97,11 @@ struct TileTable {
 template <class Arch, class Dot>
 MOELLE_INLINE void partial_tile(typename TileTable<Arch, Dot>::Fn fn, std::int64_t rows, std::int64_t cols, std::int64_t k, const typename Dot::Unit* a,
                                 std::int64_t lda, const typename Dot::Unit* b, typename Dot::Out* c, std::int64_t ldc, bool accumulate,
-                                const typename Dot::Out* scale) {
+                                const typename Dot::Out* scale, const std::uint8_t* ahead, std::int64_t ahead_step) {
   using Out = typename Dot::Out;
   constexpr int kNr = Tile<Arch, Out>::kNr;
   alignas(64) Out scratch[static_cast<std::size_t>(Tile<Arch, Out>::kMr) * kNr];
-  fn(k, a, lda, b, scratch, kNr, false, scale);
+  fn(k, a, lda, b, scratch, kNr, false, scale, ahead, ahead_step);
   for (std::int64_t i = 0; i < rows; ++i)
     for (std::int64_t j = 0; j < cols; ++j) {
       Out* to = c + i * ldc + j;
@@ -102,20 +110,22 @@ MOELLE_INLINE void partial_tile(typename TileTable<Arch, Dot>::Fn fn, std::int64
 }
 
 // C[m, n] = (accumulate ? C : 0) + A B for one panel of n <= nr columns. The rows are spread evenly over the tiles: 10 rows are 5 + 5,
-// not 9 + 1.
+// not 9 + 1; each calls its part of `ahead_bytes` bytes from `ahead` on.
 template <class Arch, class Dot>
 void panel(std::int64_t m, std::int64_t n, std::int64_t k, const typename Dot::Unit* a, std::int64_t lda, const typename Dot::Unit* b,
-           typename Dot::Out* c, std::int64_t ldc, bool accumulate, const typename Dot::Out* scale) {
+           typename Dot::Out* c, std::int64_t ldc, bool accumulate, const typename Dot::Out* scale, const std::uint8_t* ahead, std::int64_t ahead_bytes) {
   using Shape = Tile<Arch, typename Dot::Out>;
   const std::int64_t tiles = (m + Shape::kMr - 1) / Shape::kMr;
   const bool whole = n % Shape::kLanes == 0;
-  const auto& table = TileTable<Arch, Dot>::kWidths[(n - 1) / Shape::kLanes];
+  const std::int64_t vectors = (n + Shape::kLanes - 1) / Shape::kLanes, step = ahead_bytes / (tiles * k * vectors + 1);
+  const auto& table = TileTable<Arch, Dot>::kWidths[vectors - 1];
   for (std::int64_t t = 0; t < tiles; ++t) {
     const std::int64_t i = m * t / tiles, rows = m * (t + 1) / tiles - i;
+    const std::uint8_t* part = ahead + ahead_bytes * t / tiles;
     if (whole)
-      table.rows[rows - 1](k, a + i * lda, lda, b, c + i * ldc, ldc, accumulate, scale);
+      table.rows[rows - 1](k, a + i * lda, lda, b, c + i * ldc, ldc, accumulate, scale, part, step);
     else
-      partial_tile<Arch, Dot>(table.rows[rows - 1], rows, n, k, a + i * lda, lda, b, c + i * ldc, ldc, accumulate, scale);
+      partial_tile<Arch, Dot>(table.rows[rows - 1], rows, n, k, a + i * lda, lda, b, c + i * ldc, ldc, accumulate, scale, part, step);
   }
 }
 
@@ -125,7 +135,8 @@ template <class Arch, class Dot>
 void block(std::int64_t m, std::int64_t n, std::int64_t k, const typename Dot::Unit* a, std::int64_t lda, const typename Dot::Unit* b,
            typename Dot::Out* c, std::int64_t ldc, bool accumulate) {
   constexpr std::int64_t kNr = Tile<Arch, typename Dot::Out>::kNr;
-  for (std::int64_t j = 0; j < n; j += kNr) panel<Arch, Dot>(m, n - j < kNr ? n - j : kNr, k, a, lda, b + j * k, c + j, ldc, accumulate, nullptr);
+  for (std::int64_t j = 0; j < n; j += kNr) panel<Arch, Dot>(m, n - j < kNr ? n - j : kNr, k, a, lda, b + j * k, c + j, ldc, accumulate, nullptr,
+                                                               reinterpret_cast<const std::uint8_t*>(b), 0);
 }
 
 }  // namespace moelle::gemm::simd
