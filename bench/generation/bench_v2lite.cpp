@@ -27,8 +27,8 @@ nn::WeightSource pooled() {
   const std::int64_t size = std::int64_t{1} << 22;
   const auto pool = Tensor<float>::empty({2 * size});
   nn::fill_normal(pool, 0.02, 0, "pool");
-  return [pool, size, next = std::uint64_t{0}](const std::string&, const Shape& shape) mutable {
-    const Tensor<float> w = Tensor<float>::empty(shape);
+  return [pool, size, next = std::uint64_t{0}](const std::string&, const Shape& shape, std::int64_t begin, std::int64_t end) mutable {
+    const Tensor<float> w = Tensor<float>::empty({end - begin, shape[1]});
     const auto shift = static_cast<std::int64_t>(next++ * 7919 * 64 % static_cast<std::uint64_t>(size));
     for (std::int64_t i = 0; i < w.numel(); i += size) std::memcpy(w.data() + i, pool.data() + shift, static_cast<std::size_t>(std::min(size, w.numel() - i)) * sizeof(float));
     return w;

@@ -47,14 +47,14 @@ class RowReader {
 // One panel of one group. Columns beyond the matrix and terms beyond K are zero.
 class PanelPacker {
  public:
-  // w [N, K]: element (n, k) is w.data[n * row_stride + k * col_stride].
-  PanelPacker(const PackedMatrix& to, std::int64_t group, const Matrix<float>& w, const Panel& p)
-      : to_(to), group_(group), k_(to.shape().k), panel_(p), read_(w, k_), base_(to.stored(group, p, 0)) {}
+  // w: rows of the matrix [N, K] from first_row on; element (n, k) is w.data[(n - first_row) * row_stride + k * col_stride].
+  PanelPacker(const PackedMatrix& to, std::int64_t group, const Matrix<float>& w, const Panel& p, std::int64_t first_row)
+      : to_(to), group_(group), k_(to.shape().k), first_row_(first_row), panel_(p), read_(w, k_), base_(to.stored(group, p, 0)) {}
 
   void run() {
     std::memset(base_, 0, static_cast<std::size_t>(panel_.width * column_bytes(to_.format(), padded_k(to_.format(), k_))));
     for (std::int64_t j = 0; j < panel_.width; ++j) {
-      const float* row = j < panel_.cols ? read_(panel_.first + j) : nullptr;
+      const float* row = j < panel_.cols ? read_(panel_.first + j - first_row_) : nullptr;
       switch (to_.format()) {
         case Format::f32: f32(j, row); break;
         case Format::bf16: bf16(j, row); break;
@@ -136,33 +136,41 @@ class PanelPacker {
   }
 
   const PackedMatrix& to_;
-  std::int64_t group_, k_;
+  std::int64_t group_, k_, first_row_;
   Panel panel_;
   RowReader read_;
   std::uint8_t* base_;
 };
 
 // A not-finite weight would be a scale of NaN for a whole column, or an fp8 number that is none. Found before anything is written.
-inline void check_finite(const PackedShape& s, const Matrix<float>& w) {
-  parallel_rows(s.n, std::max<std::int64_t>(1, 65536 / std::max<std::int64_t>(s.k, 1)), [&](std::int64_t begin, std::int64_t end) {
+inline void check_finite(const PackedShape& s, const Matrix<float>& w, std::int64_t rows, std::int64_t first_row) {
+  parallel_rows(rows, std::max<std::int64_t>(1, 65536 / std::max<std::int64_t>(s.k, 1)), [&](std::int64_t begin, std::int64_t end) {
     RowReader read(w, s.k);
     for (std::int64_t n = begin; n < end; ++n) {
       const float* row = read(n);
       if (largest_magnitude(row, s.k) <= std::numeric_limits<float>::max()) continue;
       for (std::int64_t k = 0; k < s.k; ++k)
-        MOELLE_REQUIRE("pack", std::isfinite(row[k]), str("weights must be finite for ", name(s.format), "; got weight[", n, ", ", k, "]=", row[k]));
+        MOELLE_REQUIRE("pack", std::isfinite(row[k]), str("weights must be finite for ", name(s.format), "; got weight[", first_row + n, ", ", k, "]=", row[k]));
     }
   });
 }
 
 }  // namespace detail
 
-// w [N, K] -> one group.
-inline void pack_group(const PackedMatrix& to, std::int64_t group, const Matrix<float>& w) {
-  MOELLE_REQUIRE("pack", group >= 0 && group < to.shape().groups, str("group must be in [0, ", to.shape().groups, "); got group=", group));
-  if (to.format() != Format::f32 && to.format() != Format::bf16) detail::check_finite(to.shape(), w);
-  parallel_for(to.panels(), [&](std::int64_t i) { detail::PanelPacker(to, group, w, to.panel(i)).run(); });
+// Rows [begin, end) of one group's w [N, K], of which `w` holds those alone: whole panels of a matrix that is not gated. A large matrix can
+// so be packed while it is made or read.
+inline void pack_rows(const PackedMatrix& to, std::int64_t group, std::int64_t begin, std::int64_t end, const Matrix<float>& w) {
+  const PackedShape& s = to.shape();
+  const std::int64_t nr = to.kernels().nr, whole = s.gated ? s.n : nr;
+  MOELLE_REQUIRE("pack", group >= 0 && group < s.groups, str("group must be in [0, ", s.groups, "); got group=", group));
+  MOELLE_REQUIRE("pack", begin >= 0 && begin <= end && end <= s.n && begin % std::max<std::int64_t>(whole, 1) == 0 && (end == s.n || end % whole == 0),
+                 str("rows must be whole panels of ", whole, "; got begin=", begin, " end=", end, " n=", s.n));
+  if (s.format != Format::f32 && s.format != Format::bf16) detail::check_finite(s, w, end - begin, begin);
+  const std::int64_t first = begin / nr, last = s.gated ? to.panels() : (end + nr - 1) / nr;
+  parallel_for(last - first, [&](std::int64_t i) { detail::PanelPacker(to, group, w, to.panel(first + i), begin).run(); });
 }
+// w [N, K] -> one group.
+inline void pack_group(const PackedMatrix& to, std::int64_t group, const Matrix<float>& w) { pack_rows(to, group, 0, to.shape().n, w); }
 
 // w [G, N, K], `stride` elements from one group to the next.
 inline PackedMatrix pack(const PackedShape& shape, const Matrix<float>& w, std::int64_t stride = 0, const PackedKernels& kernels = packed_kernels()) {

@@ -56,9 +56,9 @@ class CausalLM : public nn::Module<T> {
       this->register_module("lm_head", lm_head, std::make_shared<nn::Linear<T>>(config.hidden_size, config.vocab_size, false, init));
     initialize(*this, config, seed);
     if (!format) return;
-    const nn::WeightSource normal = [&](const std::string& name, const Shape& shape) {
-      const Tensor<float> w = Tensor<float>::empty(shape);
-      nn::fill_normal(w, config.initializer_range, seed, name);
+    const nn::WeightSource normal = [&](const std::string& name, const Shape& shape, std::int64_t begin, std::int64_t end) {
+      const Tensor<float> w = Tensor<float>::empty({end - begin, shape[1]});
+      nn::fill_normal(w, config.initializer_range, seed, name, begin * shape[1]);
       return w;
     };
     this->fill_packed(source != nullptr ? source : normal);

@@ -22,12 +22,13 @@ struct Init {
   std::optional<gemm::Format> format = std::nullopt;  // weights of products are packed from the start and filled in by Module::fill_packed
 };
 
+// `t` holds the elements from `first` on of the parameter of that name.
 template <class T>
-void fill_normal(const Tensor<T>& t, double std, std::uint64_t seed, const std::string& name) {
+void fill_normal(const Tensor<T>& t, double std, std::uint64_t seed, const std::string& name, std::int64_t first = 0) {
   const random::Stream stream(seed, "init/" + name);
   T* p = t.data();
   parallel_rows(t.numel(), 4096, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) p[i] = static_cast<T>(std * stream.normal(static_cast<std::uint64_t>(i)));
+    for (std::int64_t i = begin; i < end; ++i) p[i] = static_cast<T>(std * stream.normal(static_cast<std::uint64_t>(first + i)));
   });
 }
 

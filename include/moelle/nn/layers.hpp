@@ -31,7 +31,7 @@ class Linear : public Module<T> {
 
   void pack_own(gemm::Format format) override { pack_away("Linear", weight, packed, format); }
   void fill_own_packed(const std::string& prefix, const WeightSource& source) override {
-    if (packed.defined()) fill_group(packed, 0, source(prefix + "weight", {packed.shape().n, packed.shape().k}));
+    if (packed.defined()) fill_group(packed, 0, source, prefix + "weight");
   }
   std::int64_t own_packed_bytes() const override { return packed.defined() ? packed.bytes() : 0; }
 
@@ -96,8 +96,8 @@ class SwiGLU : public Module<T> {
   void fill_own_packed(const std::string& prefix, const WeightSource& source) override {
     if (!packed_down.defined()) return;
     const std::int64_t D = packed_down.shape().n, F = packed_down.shape().k;
-    fill_gated(packed_gate_up, 0, source(prefix + "gate_proj.weight", {F, D}), source(prefix + "up_proj.weight", {F, D}));
-    fill_group(packed_down, 0, source(prefix + "down_proj.weight", {D, F}));
+    fill_gated(packed_gate_up, 0, whole(source, prefix + "gate_proj.weight", {F, D}), whole(source, prefix + "up_proj.weight", {F, D}));
+    fill_group(packed_down, 0, source, prefix + "down_proj.weight");
   }
   std::int64_t own_packed_bytes() const override { return packed_down.defined() ? packed_gate_up.bytes() + packed_down.bytes() : 0; }
 

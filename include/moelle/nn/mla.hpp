@@ -66,7 +66,7 @@ class MLA : public Attention<T> {
   }
   void fill_own_packed(const std::string& prefix, const WeightSource& source) override {
     const std::int64_t rows = options.num_attention_heads * (options.qk_nope_head_dim + options.v_head_dim);
-    if (packed_latent.defined()) packed_latent.fill(source(prefix + "kv_b_proj.weight", {rows, options.kv_lora_rank}));
+    if (packed_latent.defined()) packed_latent.fill(whole(source, prefix + "kv_b_proj.weight", {rows, options.kv_lora_rank}));
   }
   std::int64_t own_packed_bytes() const override { return packed_latent.bytes(); }
 

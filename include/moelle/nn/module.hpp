@@ -46,8 +46,8 @@ struct LoadResult {
   std::vector<std::string> unexpected;  // in the dict, unknown to the module
 };
 
-// Where a packed module takes a matrix from, by its name in the state dict: the values [rows, cols].
-using WeightSource = std::function<Tensor<float>(const std::string& name, const Shape& shape)>;
+// Where a packed module takes a matrix from, by its name in the state dict: rows [begin, end) of its values [rows, cols].
+using WeightSource = std::function<Tensor<float>(const std::string& name, const Shape& shape, std::int64_t begin, std::int64_t end)>;
 
 template <class T>
 class Module {

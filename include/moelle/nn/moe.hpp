@@ -82,8 +82,8 @@ class Experts : public Module<T> {
     const std::int64_t D = packed_down.shape().n, F = packed_down.shape().k;
     for (std::int64_t e = 0; e < size_; ++e) {
       const std::string expert = prefix + std::to_string(e) + ".";
-      fill_gated(packed_gate_up, e, source(expert + names_.gate + ".weight", {F, D}), source(expert + names_.up + ".weight", {F, D}));
-      fill_group(packed_down, e, source(expert + names_.down + ".weight", {D, F}));
+      fill_gated(packed_gate_up, e, whole(source, expert + names_.gate + ".weight", {F, D}), whole(source, expert + names_.up + ".weight", {F, D}));
+      fill_group(packed_down, e, source, expert + names_.down + ".weight");
     }
   }
   std::int64_t own_packed_bytes() const override { return packed_down.defined() ? packed_gate_up.bytes() + packed_down.bytes() : 0; }

@@ -1,11 +1,14 @@
 // moelle/nn/packed_weight.hpp -- a weight of a module in a packed format, in place of its tensor.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <type_traits>
 
 #include <moelle/gemm/packed_op.hpp>
 #include <moelle/nn/init.hpp>
+#include <moelle/nn/module.hpp>  // WeightSource
+#include <moelle/tensor/ops.hpp>  // concat
 
 namespace moelle::nn {
 
@@ -28,12 +31,22 @@ Tensor<T> weight_or_packed(const Shape& shape, std::int64_t fan_in, const Init& 
   return {};
 }
 
-inline void fill_group(const gemm::PackedMatrix& packed, std::int64_t group, const Tensor<float>& weight) {
-  gemm::pack_group(packed, group, {weight.data(), weight.strides()[0], weight.strides()[1]});
+inline gemm::Matrix<float> matrix_of(const Tensor<float>& weight) { return {weight.data(), weight.strides()[0], weight.strides()[1]}; }
+
+inline Tensor<float> whole(const WeightSource& source, const std::string& name, const Shape& shape) { return source(name, shape, 0, shape[0]); }
+
+// A matrix [n, k] from a source, at most 64 MB of it at a time.
+inline void fill_group(const gemm::PackedMatrix& packed, std::int64_t group, const WeightSource& source, const std::string& name) {
+  const std::int64_t n = packed.shape().n, k = packed.shape().k, nr = packed.kernels().nr;
+  const std::int64_t step = std::max<std::int64_t>(1, (std::int64_t{1} << 24) / std::max<std::int64_t>(1, nr * k)) * nr;
+  for (std::int64_t begin = 0; begin < n; begin += step) {
+    const std::int64_t end = std::min(n, begin + step);
+    gemm::pack_rows(packed, group, begin, end, matrix_of(source(name, {n, k}, begin, end)));
+  }
 }
 // Two matrices [F, D] as one [2 F, D].
 inline void fill_gated(const gemm::PackedMatrix& packed, std::int64_t group, const Tensor<float>& gate, const Tensor<float>& up) {
-  fill_group(packed, group, concat<float>({gate, up}, 0));
+  gemm::pack_group(packed, group, matrix_of(concat<float>({gate, up}, 0)));
 }
 
 }  // namespace moelle::nn
