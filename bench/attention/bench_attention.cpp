@@ -85,14 +85,20 @@ void product(benchmark::State& state) {
   rate(state, 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n));
 }
 
-void training_shapes(benchmark::internal::Benchmark* b) {  // pilot, demo, small of the yardstick, and a long sequence
-  b->Args({16, 128, 4, 32, 16, 32})->Args({32, 256, 8, 32, 16, 32})->Args({16, 512, 8, 64, 32, 64})->Args({1, 4096, 2, 128, 64, 128});
+void latent_shapes(benchmark::internal::Benchmark* b) {  // pilot, demo, small of the yardstick, then V2's head sizes, short and long
+  b->Args({16, 128, 4, 32, 16, 32})->Args({32, 256, 8, 32, 16, 32})->Args({16, 512, 8, 64, 32, 64});
+  b->Args({16, 128, 8, 128, 64, 128})->Args({16, 256, 8, 128, 64, 128})->Args({1, 2048, 16, 128, 64, 128})->Args({1, 8192, 1, 128, 64, 128});
   b->ArgNames({"B", "T", "H", "nope", "rope", "value"})->UseRealTime()->Unit(benchmark::kMillisecond);
 }
-BENCHMARK_CAPTURE(latent, forward, false)->Apply(training_shapes);
-BENCHMARK_CAPTURE(latent, training, true)->Apply(training_shapes);
-BENCHMARK_CAPTURE(plain, forward, false)->Apply(training_shapes);
-BENCHMARK_CAPTURE(plain, training, true)->Apply(training_shapes);
+void plain_shapes(benchmark::internal::Benchmark* b) {
+  b->Args({16, 128, 4, 32, 16, 32})->Args({16, 128, 8, 64, 0, 64})->Args({16, 256, 8, 64, 0, 64})->Args({8, 256, 8, 128, 0, 128});
+  b->Args({1, 2048, 8, 64, 0, 64})->Args({1, 2048, 8, 128, 0, 128});
+  b->ArgNames({"B", "T", "H", "nope", "rope", "value"})->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+BENCHMARK_CAPTURE(latent, forward, false)->Apply(latent_shapes);
+BENCHMARK_CAPTURE(latent, training, true)->Apply(latent_shapes);
+BENCHMARK_CAPTURE(plain, forward, false)->Apply(plain_shapes);
+BENCHMARK_CAPTURE(plain, training, true)->Apply(plain_shapes);
 BENCHMARK(decode_grouped)->Args({1, 4096, 32, 8, 128})->Args({8, 512, 4, 4, 48})->ArgNames({"B", "T", "H", "J", "D"})->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(decode_absorbed)->Args({1, 4096, 16, 512, 64})->Args({1, 4096, 128, 512, 64})->ArgNames({"B", "T", "H", "C", "R"})->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(product)->Arg(512)->UseRealTime()->Unit(benchmark::kMillisecond);

@@ -140,7 +140,7 @@ Tensor<T> attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, 
     const Problem<T>& p = setup.problem;
     sq.get(), sk.get(), sv.get();
     const Tensor<T> g = b.grad(0), delta = detail::row_dots(g, out);
-    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dk = Tensor<T>::zeros(sk.get().shape()), dv = Tensor<T>::zeros(sv.get().shape());
+    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dk = Tensor<T>::empty(sk.get().shape()), dv = Tensor<T>::empty(sv.get().shape());
     run_backward<T>(p, {.delta = delta.data(), .lse = lse.data(), .dout = detail::heads(g), .dq = {detail::writable(dq)}, .dk = {detail::writable(dk)}, .dv = detail::writable(dv)});
     b.add(0, dq);
     b.add(1, dk);

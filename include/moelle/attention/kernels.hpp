@@ -1,4 +1,4 @@
-// moelle/attention/kernels.hpp -- the table of attention's row kernels of one instruction set; the products are gemm's.
+// moelle/attention/kernels.hpp -- the table of attention's kernels of one instruction set; operands are packed by gemm's.
 #pragma once
 #include <cstdint>
 
@@ -6,9 +6,14 @@ namespace moelle::attention {
 
 template <class T>
 struct Kernels {
-  T (*softmax_row)(T* s, std::int64_t lo, std::int64_t hi, T scale, const T* mask, T* top, T* sum);
-  void (*softmax_grad_row)(T* s, T* g, std::int64_t lo, std::int64_t hi, T scale, const T* mask, T lse, T delta);
-  void (*rescale_add)(T* o, const T* add, std::int64_t n, T factor);
+  // C[m, n] = (accumulate ? C : 0) + A B; A [m][k], or [k][m] for the turned one, lda apart; B [k][n], ldb apart.
+  using Product = void (*)(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T* c,
+                           std::int64_t ldc, bool accumulate);
+  Product product, product_turned;
+  void (*softmax_row)(T* s, std::int64_t begin, std::int64_t end, std::int64_t lo, std::int64_t hi, T scale, const T* mask, T* top, T* sum);
+  void (*softmax_grad_row)(T* s, T* g, std::int64_t end, std::int64_t lo, std::int64_t hi, T scale, const T* mask, T lse, T delta);
+  void (*merge_row)(T* o, const T* part, std::int64_t n, T* top, T* sum, T part_top, T part_sum);
+  void (*finish_row)(T* out, const T* o, std::int64_t n, T sum);
 };
 
 template <class T>

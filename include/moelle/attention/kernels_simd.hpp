@@ -1,13 +1,19 @@
 // moelle/attention/kernels_simd.hpp -- fills the table for one Arch.
 #pragma once
 #include <moelle/attention/kernels.hpp>
+#include <moelle/attention/product_simd.hpp>
 #include <moelle/attention/softmax_simd.hpp>
 
 namespace moelle::attention {
 
 template <class Arch, class T>
 constexpr Kernels<T> make_kernels() {
-  return {&simd::softmax_row<Arch, T>, &simd::softmax_grad_row<Arch, T>, &simd::rescale_add<Arch, T>};
+  return {.product = &simd::product<Arch, T, false>,
+          .product_turned = &simd::product<Arch, T, true>,
+          .softmax_row = &simd::softmax_row<Arch, T>,
+          .softmax_grad_row = &simd::softmax_grad_row<Arch, T>,
+          .merge_row = &simd::merge_row<Arch, T>,
+          .finish_row = &simd::finish_row<Arch, T>};
 }
 
 }  // namespace moelle::attention

@@ -62,7 +62,7 @@ Tensor<T> shared_rope_attention(const Tensor<T>& q, const Tensor<T>& kv, const T
     const Problem<T>& p = setup.problem;
     sr.get();
     const Tensor<T> g = b.grad(0), delta = detail::row_dots(g, out);
-    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dkv = Tensor<T>::zeros(sk.get().shape()), per_head = Tensor<T>::zeros({p.B, p.Tk, p.J, dims.rope});
+    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dkv = Tensor<T>::empty(sk.get().shape()), per_head = Tensor<T>::empty({p.B, p.Tk, p.J, dims.rope});
     run_backward<T>(p, {.delta = delta.data(), .lse = lse.data(), .dout = detail::heads(g), .dq = {detail::writable(dq), detail::writable(dq, dims.nope)},
                         .dk = {detail::writable(dkv), detail::writable(per_head)}, .dv = detail::writable(dkv, dims.nope)});
     b.add(0, dq);
