@@ -68,6 +68,14 @@ void decode_grouped(benchmark::State& state) {
   rate(state, static_cast<double>(B * T * H) * 4 * static_cast<double>(D));
   state.counters["GB/s"] = benchmark::Counter(static_cast<double>(B * T * J * D) * 8e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
+// One query of every head over the latent cache: the products of decode_absorbed without those with kv_b.
+void decode_latent(benchmark::State& state) {
+  const std::int64_t B = state.range(0), T = state.range(1), H = state.range(2), C = state.range(3), R = state.range(4);
+  const F q = filled({B, 1, H, C + R}, 1), cache = filled({B, T, 1, C + R}, 2), values = narrow(cache, 3, 0, C);
+  for (auto _ : state) benchmark::DoNotOptimize(attention::attention(q, cache, values).data());
+  rate(state, static_cast<double>(B * T * H) * 2 * static_cast<double>(2 * C + R));
+  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(B * T * (C + R)) * 4e-9, benchmark::Counter::kIsIterationInvariantRate);
+}
 void decode_absorbed(benchmark::State& state) {
   const std::int64_t B = state.range(0), T = state.range(1), H = state.range(2), C = state.range(3), R = state.range(4);
   const F q = filled({B, 1, H, 128 + R}, 1), cache = filled({B, T, C + R}, 2), kv_b = filled({H * 256, C}, 3);
@@ -99,7 +107,8 @@ BENCHMARK_CAPTURE(latent, forward, false)->Apply(latent_shapes);
 BENCHMARK_CAPTURE(latent, training, true)->Apply(latent_shapes);
 BENCHMARK_CAPTURE(plain, forward, false)->Apply(plain_shapes);
 BENCHMARK_CAPTURE(plain, training, true)->Apply(plain_shapes);
-BENCHMARK(decode_grouped)->Args({1, 4096, 32, 8, 128})->Args({8, 512, 4, 4, 48})->ArgNames({"B", "T", "H", "J", "D"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(decode_grouped)->Args({1, 4096, 32, 8, 128})->Args({1, 4096, 16, 16, 128})->Args({8, 512, 4, 4, 48})->ArgNames({"B", "T", "H", "J", "D"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(decode_latent)->Args({1, 4096, 16, 512, 64})->Args({1, 4096, 128, 512, 64})->ArgNames({"B", "T", "H", "C", "R"})->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(decode_absorbed)->Args({1, 4096, 16, 512, 64})->Args({1, 4096, 128, 512, 64})->ArgNames({"B", "T", "H", "C", "R"})->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(product)->Arg(512)->UseRealTime()->Unit(benchmark::kMillisecond);
 

@@ -4,6 +4,8 @@
 
 namespace moelle::attention {
 
+inline constexpr std::int64_t kFewRows = 8;  // up to which turning keys in registers costs less than a tile of keys by queries
+
 template <class T>
 struct Kernels {
   // C[m, n] = (accumulate ? C : 0) + A B; A [m][k], or [k][m] for the turned one, lda apart; B [k][n], ldb apart.
@@ -14,6 +16,12 @@ struct Kernels {
   void (*softmax_grad_row)(T* s, T* g, std::int64_t end, std::int64_t lo, std::int64_t hi, T scale, const T* mask, T lse, T delta);
   void (*merge_row)(T* o, const T* part, std::int64_t n, T* top, T* sum, T part_top, T part_sum);
   void (*finish_row)(T* out, const T* o, std::int64_t n, T sum);
+  // At most kFewRows rows against keys and values in place; ahead: rows to be fetched meanwhile.
+  void (*few_scores)(std::int64_t rows, std::int64_t keys, std::int64_t d, const T* q, std::int64_t ldq, const T* k, std::int64_t ldk, const T* ahead,
+                     std::int64_t ld_ahead, T* s, std::int64_t lds, bool accumulate);
+  void (*few_weighted)(std::int64_t rows, std::int64_t keys, std::int64_t n, const T* s, std::int64_t lds, const T* v, std::int64_t ldv, const T* ahead,
+                       std::int64_t ld_ahead, T* o, std::int64_t ldo, bool first);
+  void (*softmax_columns)(T* s, std::int64_t ld, std::int64_t columns, std::int64_t lo, std::int64_t hi, T scale, T* top, T* sum);
 };
 
 template <class T>

@@ -1,5 +1,6 @@
 // moelle/attention/kernels_simd.hpp -- fills the table for one Arch.
 #pragma once
+#include <moelle/attention/decode_simd.hpp>
 #include <moelle/attention/kernels.hpp>
 #include <moelle/attention/product_simd.hpp>
 #include <moelle/attention/softmax_simd.hpp>
@@ -13,7 +14,10 @@ constexpr Kernels<T> make_kernels() {
           .softmax_row = &simd::softmax_row<Arch, T>,
           .softmax_grad_row = &simd::softmax_grad_row<Arch, T>,
           .merge_row = &simd::merge_row<Arch, T>,
-          .finish_row = &simd::finish_row<Arch, T>};
+          .finish_row = &simd::finish_row<Arch, T>,
+          .few_scores = &simd::few_scores<Arch, T>,
+          .few_weighted = &simd::few_weighted<Arch, T>,
+          .softmax_columns = &simd::softmax_columns<Arch, T>};
 }
 
 }  // namespace moelle::attention

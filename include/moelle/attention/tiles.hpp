@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include <moelle/attention/backward_tiles.hpp>
+#include <moelle/attention/decode.hpp>
 #include <moelle/attention/forward_tiles.hpp>
 #include <moelle/core/parallel.hpp>
 
@@ -44,6 +45,7 @@ bool one_pass(const Problem<T>& p) {
 template <class T>
 void run_forward(const Problem<T>& p, const Heads<T>& out, T* lse) {
   if (p.B * p.Tq * p.H == 0) return;
+  if (detail::decodes(p)) return run_decode(p, out, lse);
   const std::int64_t blocks = detail::query_blocks(p.Tq), cuts = detail::pieces(p, blocks);
   parallel_for(p.B * p.J * cuts, [&](std::int64_t task) {
     const std::int64_t heads = p.B * p.J, cut = cuts - 1 - task / heads, b = task % heads / p.J, j = task % heads % p.J;  // the longest first
