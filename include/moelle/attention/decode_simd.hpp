@@ -133,7 +133,7 @@ MOELLE_INLINE void softmax_lanes(T* s, std::int64_t ld, std::int64_t lo, std::in
   for (std::int64_t key = lo; key < hi; ++key) {
     const B x = B::load_unaligned(s + key * ld);
     best = xsimd::max(best, x);
-    number = number && (x == x);
+    number = number & (x == x);
   }
   best = best * B(scale);
   const auto finite = best > none;  // of +infinity too: it makes NaN below, as it should
@@ -155,7 +155,7 @@ MOELLE_INLINE void softmax_lanes(T* s, std::int64_t ld, std::int64_t lo, std::in
 #pragma GCC unroll 8
     for (std::int64_t u = 0; u < half; ++u) total[u] = total[u] + total[u + half];
   total[0].store_unaligned(sum);
-  xsimd::select(finite || !number, highest, none).store_unaligned(top);
+  xsimd::select(finite | !number, highest, none).store_unaligned(top);
 }
 
 // All columns, a whole number of vectors.

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include <moelle/cpu/xsimd.hpp>
 
@@ -17,28 +18,46 @@ namespace moelle::attention::simd {
 template <class T>
 inline constexpr T kNone = -std::numeric_limits<T>::infinity();
 
-// The lanes' sum, halves folded onto each other.
+// f over the lanes, halves folded onto each other: lane 0 of ((0 8)(4 12))((2 10)(6 14)) and so on.
+template <class Arch, class T, class F>
+struct Fold {
+  using B = xsimd::batch<T, Arch>;
+  static constexpr int kN = static_cast<int>(B::size);
+  typedef T Lanes __attribute__((vector_size(sizeof(T) * static_cast<std::size_t>(kN))));
+
+  template <int Half, int... I>
+  MOELLE_INLINE static B step(std::integer_sequence<int, I...>, const B& x) {
+    const Lanes lanes = __builtin_bit_cast(Lanes, x);
+    return F::of(x, __builtin_bit_cast(B, static_cast<Lanes>(__builtin_shufflevector(lanes, lanes, ((I + Half) % kN)...))));
+  }
+  template <int Half>
+  MOELLE_INLINE static B run(const B& x) {
+    if constexpr (Half == 0) return x;
+    else return run<Half / 2>(step<Half>(std::make_integer_sequence<int, kN>(), x));
+  }
+  MOELLE_INLINE static T of(const B& x) {
+    T first;
+    const Lanes lanes = __builtin_bit_cast(Lanes, run<kN / 2>(x));
+    first = lanes[0];
+    return first;
+  }
+};
+struct Add {
+  template <class B>
+  MOELLE_INLINE static B of(const B& x, const B& y) { return x + y; }
+};
+struct Larger {
+  template <class B>
+  MOELLE_INLINE static B of(const B& x, const B& y) { return xsimd::max(x, y); }
+};
+// x in the lanes j, j + 1, ... of a row that are in [lo, hi), elsewhere `other`.
 template <class Arch, class T>
-MOELLE_INLINE T fold(const xsimd::batch<T, Arch>& x) {
-  constexpr int N = static_cast<int>(xsimd::batch<T, Arch>::size);
-  alignas(64) T lane[N];
-  x.store_unaligned(lane);
-#pragma GCC unroll 4
-  for (int half = N / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i) lane[i] = lane[i] + lane[i + half];
-  return lane[0];
-}
-template <class Arch, class T>
-MOELLE_INLINE T highest_lane(const xsimd::batch<T, Arch>& x) {
-  constexpr int N = static_cast<int>(xsimd::batch<T, Arch>::size);
-  alignas(64) T lane[N];
-  x.store_unaligned(lane);
-#pragma GCC unroll 4
-  for (int half = N / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-  return lane[0];
+MOELLE_INLINE xsimd::batch<T, Arch> inside(const xsimd::batch<T, Arch>& x, std::int64_t j, std::int64_t lo, std::int64_t hi, T other) {
+  using B = xsimd::batch<T, Arch>;
+  alignas(64) T count[B::size];
+  for (std::size_t i = 0; i < B::size; ++i) count[i] = static_cast<T>(i);
+  const B lane = B::load_aligned(count);
+  return xsimd::select((lane >= B(static_cast<T>(lo - j))) & (lane < B(static_cast<T>(hi - j))), x, B(other));
 }
 template <class Arch, class T>
 MOELLE_INLINE T exp_of(T x) {
@@ -72,11 +91,16 @@ void softmax_row(T* s, std::int64_t begin, std::int64_t end, std::int64_t lo, st
     for (std::int64_t j = lo; j < hi; ++j) s[j] = s[j] * scale + mask[j];
     scale = T(1);
   }
-  fill_row(s, first, lo, kNone<T>);
-  fill_row(s, hi, last, kNone<T>);
   B best(kNone<T>);
-  for (std::int64_t j = first; j < last; j += N) best = xsimd::max(best, B::load_unaligned(s + j));
-  T highest = highest_lane<Arch, T>(best) * scale;
+  for (std::int64_t j = first; j < last; j += N) {
+    B x = B::load_unaligned(s + j);
+    if (j < lo || j + N > hi) {
+      x = inside<Arch, T>(x, j, lo, hi, kNone<T>);
+      x.store_unaligned(s + j);
+    }
+    best = xsimd::max(best, x);
+  }
+  T highest = Fold<Arch, T, Larger>::of(best) * scale;
   const bool none = !(highest > kNone<T>) && !any_nan(s, lo, hi);
   if (!(highest > kNone<T>)) highest = T(0);
   fill_row(s, begin, first, T(0));
@@ -87,7 +111,7 @@ void softmax_row(T* s, std::int64_t begin, std::int64_t end, std::int64_t lo, st
     p.store_unaligned(s + j);
     total = total + p;
   }
-  *sum = fold<Arch, T>(total);
+  *sum = Fold<Arch, T, Add>::of(total);
   *top = none ? kNone<T> : highest;
 }
 
@@ -103,14 +127,14 @@ void softmax_grad_row(T* s, T* g, std::int64_t end, std::int64_t lo, std::int64_
     for (std::int64_t j = lo; j < hi; ++j) s[j] = s[j] * scale + mask[j];
     scale = T(1);
   }
-  fill_row(s, first, lo, kNone<T>), fill_row(s, hi, last, kNone<T>);
-  fill_row(g, first, lo, T(0)), fill_row(g, hi, last, T(0));
   fill_row(s, 0, first, T(0)), fill_row(s, last, end, T(0));
   fill_row(g, 0, first, T(0)), fill_row(g, last, end, T(0));
   for (std::int64_t j = first; j < last; j += N) {
-    const B p = exponential<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-lse)));
+    B p = exponential<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-lse)));
+    B ds = p * B(factor) * (B::load_unaligned(g + j) - B(delta));
+    if (j < lo || j + N > hi) p = inside<Arch, T>(p, j, lo, hi, T(0)), ds = inside<Arch, T>(ds, j, lo, hi, T(0));
     p.store_unaligned(s + j);
-    (p * B(factor) * (B::load_unaligned(g + j) - B(delta))).store_unaligned(g + j);
+    ds.store_unaligned(g + j);
   }
 }
 
