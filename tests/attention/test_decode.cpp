@@ -10,40 +10,17 @@
 
 #include "attention/oracle.hpp"
 #include "support/compare.hpp"
-#include "support/tolerance.hpp"
 
 using namespace moelle;
+using test::attention_bound;
 using test::attention_oracle;
 using test::normal;
 using test::Shapes;
+using test::with_threads;
 
 namespace {
 
 constexpr std::int64_t kBlock = attention::kKeyBlock;
-
-template <class T>
-double longest_row(const Tensor<T>& x) {
-  double longest = 0;
-  const Tensor<T> rows = contiguous(x);
-  const std::int64_t D = x.size(3);
-  for (std::int64_t r = 0; r < rows.numel() / D; ++r) {
-    double sum = 0;
-    for (std::int64_t d = 0; d < D; ++d) sum += static_cast<double>(rows.data()[r * D + d]) * static_cast<double>(rows.data()[r * D + d]);
-    longest = std::max(longest, std::sqrt(sum));
-  }
-  return longest;
-}
-
-// A score is at most S = scale |q| |k| and wrong by gamma(Dk + 1) S; scaling it and subtracting the maximum round numbers of at most 2 S, and the
-// maximum is wrong alike. The exponential turns that into a relative error, adds 2 ulp, and is used at most three times: in its block and twice in merges. Sums
-// over the keys and the blocks come on top, and all of it once more in the denominator. The output is a mean of values.
-template <class T>
-double attention_bound(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
-  const std::int64_t Dk = q.size(3), Tk = k.size(1), blocks = (Tk + kBlock - 1) / kBlock;
-  const double S = longest_row(q) * longest_row(k) / std::sqrt(static_cast<double>(Dk)), u = test::kUnit<T>;
-  const double score = 2 * (test::dot_bound<T>(Dk, S) + 3 * u * 2 * S), weight = 3 * (score + 4 * u);
-  return 2 * (weight + test::gamma<T>(Tk + 4 * blocks + 4)) * test::max_abs_error(v, Tensor<T>::zeros(v.shape()));
-}
 
 template <class T>
 struct Inputs {
@@ -56,17 +33,6 @@ struct Inputs {
 const Shapes kShapes[] = {{1, 1, 1, 1, 1, 1, 1},         {2, 1, kBlock - 1, 3, 3, 48, 32},      {1, 1, kBlock, 4, 2, 16, 16},      {3, 1, kBlock + 1, 8, 1, 20, 7},
                           {1, 2, 2 * kBlock, 9, 1, 24, 32}, {2, 4, 2 * kBlock + 9, 6, 2, 5, 3}, {1, 3, 3 * kBlock - 1, 32, 2, 64, 64}, {1, 1, kBlock + 40, 16, 1, 576, 512},
                           {1, 4, 300, 20, 1, 520, 515},  {1, 1, 70, 128, 1, 40, 33},            {1, 1, 2 * kBlock, 2, 2, 1024, 8}};
-
-template <class F>
-void with_threads(F f) {
-  const int before = num_threads();
-  for (const int threads : {1, 2, 3, 7}) {
-    set_num_threads(threads);
-    CAPTURE(threads);
-    f();
-  }
-  set_num_threads(before);
-}
 
 }  // namespace
 

@@ -6,6 +6,19 @@ namespace moelle::attention {
 
 inline constexpr std::int64_t kFewRows = 8;  // up to which turning keys in registers costs less than a tile of keys by queries
 
+// A latent cache in bfloat16. Units of 4 bytes hold `per` terms each: two bfloat16, or one float without an instruction for pairs.
+struct Bf16Kernels {
+  std::int64_t per;
+  void (*queries)(const float* x, std::int64_t k, float, std::uint32_t* out);  // rounded; room for whole vectors behind
+  using Rows = void (*)(std::int64_t rows, std::int64_t n, const std::uint16_t* from, std::int64_t ld, std::uint32_t* to, std::int64_t ldo);
+  Rows keys;    // units along the channels; null: rows are read as they lie
+  Rows values;  // units along the rows
+  void (*weights)(std::int64_t keys, std::int64_t columns, std::int64_t lo, std::int64_t hi, const float* p, std::uint32_t* to);
+  using Product = void (*)(std::int64_t m, std::int64_t n, std::int64_t k, const std::uint32_t* a, std::int64_t lda, const std::uint32_t* b, std::int64_t ldb,
+                           float* c, std::int64_t ldc, bool accumulate);
+  Product product, product_turned;  // as below
+};
+
 template <class T>
 struct Kernels {
   // C[m, n] = (accumulate ? C : 0) + A B; A [m][k], or [k][m] for the turned one, lda apart; B [k][n], ldb apart.
@@ -22,6 +35,7 @@ struct Kernels {
   void (*few_weighted)(std::int64_t rows, std::int64_t keys, std::int64_t n, const T* s, std::int64_t lds, const T* v, std::int64_t ldv, const T* ahead,
                        std::int64_t ld_ahead, T* o, std::int64_t ldo, bool first);
   void (*softmax_columns)(T* s, std::int64_t ld, std::int64_t columns, std::int64_t lo, std::int64_t hi, T scale, T* top, T* sum);
+  Bf16Kernels bf16;  // of float
 };
 
 template <class T>

@@ -2,84 +2,85 @@
 //
 // B is [k][n] with any distance from one k to the next: a panel of gemm's packing of which only the first columns are wanted (keys before
 // the diagonal), or rows in place. A is [m][k], or turned, [k][m]: the transpose of a tile of scores, read where it is. Sums are gemm's, one chain
-// of fused multiply-adds per element, so the bits do not depend on which of these forms is used.
+// of steps (gemm/dot_simd.hpp) per element, so the bits do not depend on which of these forms is used.
 #pragma once
 #include <cstdint>
 #include <utility>
 
-#include <moelle/cpu/xsimd.hpp>
-
 #include <moelle/core/config.hpp>
-#include <moelle/gemm/fma_simd.hpp>
+#include <moelle/gemm/dot_simd.hpp>
 #include <moelle/gemm/tile_simd.hpp>  // Tile
 
 namespace moelle::attention::simd {
 
-template <class Arch, class T, bool Turned, int Rows, int Vectors>
-void tile(std::int64_t k, const T* MOELLE_RESTRICT a, std::int64_t lda, const T* MOELLE_RESTRICT b, std::int64_t ldb, T* MOELLE_RESTRICT c,
-          std::int64_t ldc, bool accumulate) {
-  using B = xsimd::batch<T, Arch>;
-  constexpr int kLanes = static_cast<int>(B::size);
-  B sum[Rows][Vectors];
+template <class Dot, bool Turned, int Rows, int Vectors>
+void tile(std::int64_t k, const typename Dot::Unit* MOELLE_RESTRICT a, std::int64_t lda, const typename Dot::Unit* MOELLE_RESTRICT b, std::int64_t ldb,
+          typename Dot::Out* MOELLE_RESTRICT c, std::int64_t ldc, bool accumulate) {
+  using Sum = typename Dot::Sum;
+  using Vector = typename Dot::Vector;
+  constexpr int kLanes = static_cast<int>(Sum::size);
+  Sum sum[Rows][Vectors];
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < Vectors; ++j) sum[i][j] = B(T(0));
+    for (int j = 0; j < Vectors; ++j) sum[i][j] = Sum(typename Dot::Out(0));
   for (std::int64_t p = 0; p < k; ++p) {
-    B row[Vectors];
+    Vector row[Vectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < Vectors; ++j) row[j] = B::load_unaligned(b + p * ldb + j * kLanes);
+    for (int j = 0; j < Vectors; ++j) row[j] = Dot::load(b + p * ldb + j * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const B left(Turned ? a[p * lda + i] : a[i * lda + p]);
+      const Vector left = Dot::spread(Turned ? a + p * lda + i : a + i * lda + p);
 #pragma GCC unroll 4
-      for (int j = 0; j < Vectors; ++j) sum[i][j] = gemm::simd::fused_multiply_add<Arch, T>(left, row[j], sum[i][j]);
+      for (int j = 0; j < Vectors; ++j) sum[i][j] = Dot::step(sum[i][j], left, row[j]);
     }
   }
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < Vectors; ++j) {
-      T* to = c + i * ldc + j * kLanes;
-      if (accumulate) sum[i][j] = B::load_unaligned(to) + sum[i][j];
+      typename Dot::Out* to = c + i * ldc + j * kLanes;
+      if (accumulate) sum[i][j] = Sum::load_unaligned(to) + sum[i][j];
       sum[i][j].store_unaligned(to);
     }
 }
 
-template <class Arch, class T, bool Turned>
+template <class Arch, class Dot, bool Turned>
 struct Tiles {
-  using Fn = void (*)(std::int64_t, const T*, std::int64_t, const T*, std::int64_t, T*, std::int64_t, bool);
-  static constexpr int kMr = gemm::simd::Tile<Arch, T>::kMr;
+  using Unit = typename Dot::Unit;
+  using Fn = void (*)(std::int64_t, const Unit*, std::int64_t, const Unit*, std::int64_t, typename Dot::Out*, std::int64_t, bool);
+  static constexpr int kMr = gemm::simd::Tile<Arch, typename Dot::Out>::kMr;
   struct Heights {
     Fn rows[kMr];
   };
   template <int Vectors, int... I>
   static constexpr Heights heights(std::integer_sequence<int, I...>) {
-    return {{&tile<Arch, T, Turned, I + 1, Vectors>...}};
+    return {{&tile<Dot, Turned, I + 1, Vectors>...}};
   }
   static constexpr Heights kWidths[] = {heights<1>(std::make_integer_sequence<int, kMr>()), heights<2>(std::make_integer_sequence<int, kMr>()),
                                         heights<3>(std::make_integer_sequence<int, kMr>())};
 };
 
-// C[m, n] = (accumulate ? C : 0) + A B for one K block (gemm.hpp). A: rows, or ks if Turned, lda apart; B: ks ldb apart, and readable up to
-// whole vectors; of C only the n columns are written. k = 0 writes zeros.
-template <class Arch, class T, bool Turned>
-void product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T* c, std::int64_t ldc,
-             bool accumulate) {
-  using Shape = gemm::simd::Tile<Arch, T>;
+// C[m, n] = (accumulate ? C : 0) + A B for one K block (gemm.hpp), k and the distances in units of Dot. A: rows, or ks if Turned, lda apart; B: ks
+// ldb apart, and readable up to whole vectors; of C only the n columns are written. k = 0 writes zeros.
+template <class Arch, class Dot, bool Turned>
+void product(std::int64_t m, std::int64_t n, std::int64_t k, const typename Dot::Unit* a, std::int64_t lda, const typename Dot::Unit* b, std::int64_t ldb,
+             typename Dot::Out* c, std::int64_t ldc, bool accumulate) {
+  using Out = typename Dot::Out;
+  using Shape = gemm::simd::Tile<Arch, Out>;
   const std::int64_t tiles = (m + Shape::kMr - 1) / Shape::kMr;
   for (std::int64_t j = 0; j < n; j += Shape::kNr) {
     const std::int64_t width = n - j < Shape::kNr ? n - j : Shape::kNr;
-    const auto& table = Tiles<Arch, T, Turned>::kWidths[(width - 1) / Shape::kLanes];
+    const auto& table = Tiles<Arch, Dot, Turned>::kWidths[(width - 1) / Shape::kLanes];
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t i = m * t / tiles, rows = m * (t + 1) / tiles - i;
-      const T* left = a + (Turned ? i : i * lda);
-      T* to = c + i * ldc + j;
+      const typename Dot::Unit* left = a + (Turned ? i : i * lda);
+      Out* to = c + i * ldc + j;
       if (width % Shape::kLanes == 0) {
         table.rows[rows - 1](k, left, lda, b + j, ldb, to, ldc, accumulate);
         continue;
       }
-      alignas(64) T scratch[static_cast<std::size_t>(Shape::kMr) * Shape::kNr];
+      alignas(64) Out scratch[static_cast<std::size_t>(Shape::kMr) * Shape::kNr];
       table.rows[rows - 1](k, left, lda, b + j, ldb, scratch, Shape::kNr, false);
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t x = 0; x < width; ++x) to[r * ldc + x] = accumulate ? to[r * ldc + x] + scratch[r * Shape::kNr + x] : scratch[r * Shape::kNr + x];
