@@ -26,6 +26,7 @@ namespace moelle::attention {
 
 inline constexpr std::int64_t kKeyBlock = 256;   // of the forward pass: part of the result's definition
 inline constexpr std::int64_t kQueryBlock = 64;  // of both passes
+inline constexpr std::int64_t kFewRows = 8;       // heads up to which turning keys in registers costs less than a tile of keys by heads
 
 struct AttentionParams {
   double scale = 0.0;       // 0: Dk^-1/2

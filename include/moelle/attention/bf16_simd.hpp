@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <utility>
 
-#include <moelle/attention/kernels.hpp>  // Bf16Kernels
+#include <moelle/attention/bf16.hpp>
 #include <moelle/attention/product_simd.hpp>
 #include <moelle/core/config.hpp>
 #include <moelle/gemm/rows_simd.hpp>  // round_to_bf16

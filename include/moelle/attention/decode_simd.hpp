@@ -7,8 +7,8 @@
 
 #include <moelle/cpu/xsimd.hpp>
 
+#include <moelle/attention/attention.hpp>  // kFewRows
 #include <moelle/attention/exp_simd.hpp>
-#include <moelle/attention/kernels.hpp>  // kFewRows
 #include <moelle/attention/softmax_simd.hpp>
 #include <moelle/core/config.hpp>
 #include <moelle/gemm/fma_simd.hpp>
