@@ -1,10 +1,14 @@
 // What decoding over a latent cache in bfloat16 promises.
 #include <doctest/doctest.h>
 
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include <moelle/attention/cache.hpp>
 #include <moelle/attention/mla_op.hpp>
+#include <moelle/autograd/mode.hpp>
+#include <moelle/nn/mla.hpp>
 
 #include "attention/oracle.hpp"
 
@@ -103,4 +107,33 @@ TEST_CASE("a bfloat16 cache grows like any other; what it cannot do is refused")
   CHECK_THROWS_AS(attention::mla_absorbed(normal<float>({1, 4, 2, 5}, 13), cast<bfloat16>(normal<float>({1, 3, 8}, 14)), w, dims), Error);  // more queries than keys
   w.set_requires_grad(true);
   CHECK_THROWS_AS(attention::mla_absorbed(q, cast<bfloat16>(rows), w, dims), Error);
+}
+
+TEST_CASE("the module attends over a bfloat16 cache of half the bytes") {
+  const nn::MlaOptions native{.hidden_size = 24, .num_attention_heads = 3, .kv_lora_rank = 10, .qk_nope_head_dim = 6, .qk_rope_head_dim = 4, .v_head_dim = 5};
+  nn::MlaOptions rounded = native;
+  rounded.cache_storage = nn::LatentStorage::bfloat16;
+  const auto x = normal<float>({2, 20, 24}, 15);
+  const auto rotary = std::make_shared<nn::Rotary<float>>(rope::RopeParams{.dim = 4}, rope::Layout::interleaved, 128);
+  nn::MLA<float> a(native, rotary), b(rounded, rotary);
+  const auto from = a.named_parameters();
+  auto to = b.named_parameters();
+  for (std::size_t i = 0; i < from.size(); ++i)
+    for (std::int64_t e = 0; e < from[i].second.numel(); ++e) to[i].second.data()[e] = from[i].second.data()[e];
+  const auto run = [&](nn::MLA<float>& m) {
+    const auto cache = m.make_cache(2, 20);
+    std::vector<Tensor<float>> out;
+    for (const auto& [begin, end] : std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 9}, {9, 10}, {10, 14}, {14, 20}})
+      out.push_back(m.attend(contiguous(slice(x, 1, begin, end)), {.first_position = begin, .cache = cache.get()}));
+    return std::make_pair(concat<float>(out, 1), cache->bytes());
+  };
+  for (const bool grad : {true, false}) {  // with a gradient wanted, rows are made floats again
+    CAPTURE(grad);
+    const auto mode = grad ? nullptr : std::make_unique<autograd::NoGrad>();
+    const auto want = run(a), got = run(b);
+    CHECK(got.second * 2 == want.second);
+    // Rows, queries and probabilities each lose at most 2^-8 of their size; scores are of the order of 1.
+    CHECK(test::max_relative_error(got.first, want.first) < 4 * test::kUnit<bfloat16>);
+    CHECK_FALSE(test::bitwise_equal(got.first, want.first));
+  }
 }

@@ -15,6 +15,9 @@
 
 namespace moelle::nn {
 
+// How a cache stores its rows. bfloat16 halves them; short chunks then attend with rounded queries and probabilities (attention/latent_decode.hpp).
+enum class LatentStorage : std::uint8_t { native, bfloat16 };
+
 struct MlaOptions {
   std::int64_t hidden_size = 0, num_attention_heads = 0;
   std::optional<std::int64_t> q_lora_rank = {};  // none: queries straight from the hidden state
@@ -22,17 +25,19 @@ struct MlaOptions {
   bool bias = false;
   double latent_norm_eps = 1e-6;      // of q_a_layernorm and kv_a_layernorm, whatever rms_norm_eps says: as in every released implementation
   std::int64_t absorb_up_to = 4;      // with a cache, this many new tokens or fewer attend in latent space
+  LatentStorage cache_storage = LatentStorage::native;
   Init init = {};
 };
 
-template <class T>
+// S: the element type of its rows.
+template <class S>
 struct MlaCache : LayerCache {
   MlaCache(std::int64_t batch, std::int64_t capacity, std::int64_t latent, std::int64_t rope) : held(batch, capacity, latent, rope) {}
   std::int64_t length() const override { return held.rows.length(); }
   std::int64_t capacity() const override { return held.rows.capacity(); }
   void truncate(std::int64_t n) override { held.rows.truncate(n); }
   std::int64_t bytes() const override { return held.rows.bytes(); }
-  attention::LatentCache<T> held;
+  attention::LatentCache<S> held;
 };
 
 template <class T>
@@ -65,6 +70,7 @@ class MLA : public Attention<T> {
     return o_proj->forward(reshape(o, {B, length, options.num_attention_heads * options.v_head_dim}));
   }
   std::shared_ptr<LayerCache> make_cache(std::int64_t batch, std::int64_t capacity) override {
+    if (options.cache_storage == LatentStorage::bfloat16) return std::make_shared<MlaCache<bfloat16>>(batch, capacity, options.kv_lora_rank, options.qk_rope_head_dim);
     return std::make_shared<MlaCache<T>>(batch, capacity, options.kv_lora_rank, options.qk_rope_head_dim);
   }
 
@@ -88,10 +94,21 @@ class MLA : public Attention<T> {
     return attention::mla_expanded(q, latent, k_rope, kv_b_proj->weight, dims(), params(), {.segments = segments, .mask = {}});
   }
   Tensor<T> attend_cached(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, LayerCache& cache) {
+    const Tensor<T> added = concat<T>({latent, k_rope}, 2);
+    if (auto* rounded = dynamic_cast<MlaCache<bfloat16>*>(&cache)) {
+      rounded->held.rows.append(cast<bfloat16>(added.detach()));
+      const Tensor<bfloat16> rows = rounded->held.rows.view();
+      if constexpr (sizeof(T) == sizeof(float))
+        if (q.size(1) <= options.absorb_up_to && rows.size(2) % 2 == 0 && !autograd::wants_grad(q, kv_b_proj->weight))
+          return attention::mla_absorbed(q, rows, kv_b_proj->weight, dims(), params());
+      return over_rows(q, cast<T>(rows));
+    }
     auto* own = dynamic_cast<MlaCache<T>*>(&cache);
     MOELLE_REQUIRE("MLA", own != nullptr, "the cache must come from this module's make_cache; got another kind");
-    own->held.rows.append(concat<T>({latent, k_rope}, 2));
-    const Tensor<T> rows = own->held.rows.view();
+    own->held.rows.append(added);
+    return over_rows(q, own->held.rows.view());
+  }
+  Tensor<T> over_rows(const Tensor<T>& q, const Tensor<T>& rows) {
     if (q.size(1) <= options.absorb_up_to) return attention::mla_absorbed(q, rows, kv_b_proj->weight, dims(), params());
     return expanded(q, narrow(rows, 2, 0, options.kv_lora_rank), narrow(rows, 2, options.kv_lora_rank, options.qk_rope_head_dim), {});
   }
