@@ -108,11 +108,7 @@ Tensor<T> row_dots(const Tensor<T>& dout, const Tensor<T>& out) {
   const std::int64_t D = out.size(3), rows = out.numel() / std::max<std::int64_t>(D, 1);
   const Tensor<T> delta = Tensor<T>::empty({out.size(0), out.size(1), out.size(2)});
   parallel_rows(rows, 512, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      T sum = 0;
-      for (std::int64_t d = 0; d < D; ++d) sum += dout.data()[r * D + d] * out.data()[r * D + d];
-      delta.data()[r] = sum;
-    }
+    kernels<T>().row_dots(end - begin, D, dout.data() + begin * D, out.data() + begin * D, delta.data() + begin);
   });
   return delta;
 }

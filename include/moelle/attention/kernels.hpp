@@ -16,6 +16,7 @@ struct Kernels {
   void (*softmax_grad_row)(T* s, T* g, std::int64_t end, std::int64_t lo, std::int64_t hi, T scale, const T* mask, T lse, T delta);
   void (*merge_row)(T* o, const T* part, std::int64_t n, T* top, T* sum, T part_top, T part_sum);
   void (*finish_row)(T* out, const T* o, std::int64_t n, T sum);
+  void (*row_dots)(std::int64_t rows, std::int64_t n, const T* a, const T* b, T* out);
   // At most kFewRows rows against keys and values in place; ahead: rows to be fetched meanwhile.
   void (*few_scores)(std::int64_t rows, std::int64_t keys, std::int64_t d, const T* q, std::int64_t ldq, const T* k, std::int64_t ldk, const T* ahead,
                      std::int64_t ld_ahead, T* s, std::int64_t lds, bool accumulate);

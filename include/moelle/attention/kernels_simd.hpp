@@ -19,6 +19,7 @@ constexpr Kernels<T> make_kernels() {
           .softmax_grad_row = &simd::softmax_grad_row<Arch, T>,
           .merge_row = &simd::merge_row<Arch, T>,
           .finish_row = &simd::finish_row<Arch, T>,
+          .row_dots = &simd::row_dots<Arch, T>,
           .few_scores = &simd::few_scores<Arch, T>,
           .few_weighted = &simd::few_weighted<Arch, T>,
           .softmax_columns = &simd::softmax_columns<Arch, T>,

@@ -163,4 +163,19 @@ void finish_row(T* out, const T* o, std::int64_t n, T sum) {
   for (; i < n; ++i) out[i] = o[i] * factor;
 }
 
+// out[r] = a[r] . b[r] for rows of n elements, one after the other in memory.
+template <class Arch, class T>
+void row_dots(std::int64_t rows, std::int64_t n, const T* a, const T* b, T* out) {
+  using B = xsimd::batch<T, Arch>;
+  constexpr auto N = static_cast<std::int64_t>(B::size);
+  for (std::int64_t r = 0; r < rows; ++r, a += n, b += n) {
+    B total(T(0));
+    std::int64_t i = 0;
+    for (; i + N <= n; i += N) total = gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(a + i), B::load_unaligned(b + i), total);
+    T sum = Fold<Arch, T, Add>::of(total);
+    for (; i < n; ++i) sum += a[i] * b[i];
+    out[r] = sum;
+  }
+}
+
 }  // namespace moelle::attention::simd
