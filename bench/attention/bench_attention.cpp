@@ -68,6 +68,24 @@ void decode_grouped(benchmark::State& state) {
   rate(state, static_cast<double>(B * T * H) * 4 * static_cast<double>(D));
   state.counters["GB/s"] = benchmark::Counter(static_cast<double>(B * T * J * D) * 8e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
+// One query of every head over the latent cache: the products of decode_absorbed without those with kv_b.
+void decode_latent(benchmark::State& state) {
+  const std::int64_t B = state.range(0), T = state.range(1), H = state.range(2), C = state.range(3), R = state.range(4);
+  const F q = filled({B, 1, H, C + R}, 1), cache = filled({B, T, 1, C + R}, 2), values = narrow(cache, 3, 0, C);
+  for (auto _ : state) benchmark::DoNotOptimize(attention::attention(q, cache, values).data());
+  rate(state, static_cast<double>(B * T * H) * 2 * static_cast<double>(2 * C + R));
+  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(B * T * (C + R)) * 4e-9, benchmark::Counter::kIsIterationInvariantRate);
+}
+// The same over a cache in bfloat16.
+void decode_latent_bf16(benchmark::State& state) {
+  const std::int64_t B = state.range(0), T = state.range(1), H = state.range(2), C = state.range(3), R = state.range(4);
+  const F q = filled({B, 1, H, C + R}, 1), out = F::empty({B, 1, H, C});
+  const Tensor<bfloat16> cache = cast<bfloat16>(filled({B, T, 1, C + R}, 2));
+  const attention::Problem<float> p{.B = B, .Tq = 1, .Tk = T, .H = H, .J = 1, .parts = 1, .q = {attention::detail::heads(q)}, .k = {}, .dk = {C + R}, .v = {}, .dv = C, .scale = 0.05f};
+  for (auto _ : state) attention::run_latent_decode(p, attention::detail::heads(cache), attention::detail::writable(out));
+  rate(state, static_cast<double>(B * T * H) * 2 * static_cast<double>(2 * C + R));
+  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(B * T * (C + R)) * 2e-9, benchmark::Counter::kIsIterationInvariantRate);
+}
 void decode_absorbed(benchmark::State& state) {
   const std::int64_t B = state.range(0), T = state.range(1), H = state.range(2), C = state.range(3), R = state.range(4);
   const F q = filled({B, 1, H, 128 + R}, 1), cache = filled({B, T, C + R}, 2), kv_b = filled({H * 256, C}, 3);
@@ -85,15 +103,23 @@ void product(benchmark::State& state) {
   rate(state, 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n));
 }
 
-void training_shapes(benchmark::internal::Benchmark* b) {  // pilot, demo, small of the yardstick, and a long sequence
-  b->Args({16, 128, 4, 32, 16, 32})->Args({32, 256, 8, 32, 16, 32})->Args({16, 512, 8, 64, 32, 64})->Args({1, 4096, 2, 128, 64, 128});
+void latent_shapes(benchmark::internal::Benchmark* b) {  // pilot, demo, small of the yardstick, then V2's head sizes, short and long
+  b->Args({16, 128, 4, 32, 16, 32})->Args({32, 256, 8, 32, 16, 32})->Args({16, 512, 8, 64, 32, 64});
+  b->Args({16, 128, 8, 128, 64, 128})->Args({16, 256, 8, 128, 64, 128})->Args({1, 2048, 16, 128, 64, 128})->Args({1, 8192, 1, 128, 64, 128});
   b->ArgNames({"B", "T", "H", "nope", "rope", "value"})->UseRealTime()->Unit(benchmark::kMillisecond);
 }
-BENCHMARK_CAPTURE(latent, forward, false)->Apply(training_shapes);
-BENCHMARK_CAPTURE(latent, training, true)->Apply(training_shapes);
-BENCHMARK_CAPTURE(plain, forward, false)->Apply(training_shapes);
-BENCHMARK_CAPTURE(plain, training, true)->Apply(training_shapes);
-BENCHMARK(decode_grouped)->Args({1, 4096, 32, 8, 128})->Args({8, 512, 4, 4, 48})->ArgNames({"B", "T", "H", "J", "D"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+void plain_shapes(benchmark::internal::Benchmark* b) {
+  b->Args({16, 128, 4, 32, 16, 32})->Args({16, 128, 8, 64, 0, 64})->Args({16, 256, 8, 64, 0, 64})->Args({8, 256, 8, 128, 0, 128});
+  b->Args({1, 2048, 8, 64, 0, 64})->Args({1, 2048, 8, 128, 0, 128});
+  b->ArgNames({"B", "T", "H", "nope", "rope", "value"})->UseRealTime()->Unit(benchmark::kMillisecond);
+}
+BENCHMARK_CAPTURE(latent, forward, false)->Apply(latent_shapes);
+BENCHMARK_CAPTURE(latent, training, true)->Apply(latent_shapes);
+BENCHMARK_CAPTURE(plain, forward, false)->Apply(plain_shapes);
+BENCHMARK_CAPTURE(plain, training, true)->Apply(plain_shapes);
+BENCHMARK(decode_grouped)->Args({1, 4096, 32, 8, 128})->Args({1, 4096, 16, 16, 128})->Args({8, 512, 4, 4, 48})->ArgNames({"B", "T", "H", "J", "D"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(decode_latent)->Args({1, 4096, 16, 512, 64})->Args({1, 4096, 128, 512, 64})->ArgNames({"B", "T", "H", "C", "R"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(decode_latent_bf16)->Args({1, 4096, 16, 512, 64})->Args({1, 4096, 128, 512, 64})->ArgNames({"B", "T", "H", "C", "R"})->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(decode_absorbed)->Args({1, 4096, 16, 512, 64})->Args({1, 4096, 128, 512, 64})->ArgNames({"B", "T", "H", "C", "R"})->UseRealTime()->Unit(benchmark::kMicrosecond);
 BENCHMARK(product)->Arg(512)->UseRealTime()->Unit(benchmark::kMillisecond);
 

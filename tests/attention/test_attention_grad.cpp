@@ -37,11 +37,12 @@ Inputs inputs(const MlaShapes& s) {
 }  // namespace
 
 TEST_CASE("the gradient of attention matches differences for queries, keys and values") {
-  for (const Shapes& s : {Shapes{2, 5, 5, 2, 2, 3, 4}, {1, 1, 1, 1, 1, 1, 1}, {2, 3, 9, 4, 2, 4, 3}, {1, 70, 70, 2, 1, 3, 2}, {1, 2, 130, 2, 2, 2, 2}}) {
+  for (const Shapes& s : {Shapes{2, 5, 5, 2, 2, 3, 4}, {1, 1, 1, 1, 1, 1, 1}, {2, 3, 9, 4, 2, 4, 3}, {1, 70, 70, 2, 1, 3, 2}, {1, 2, 130, 2, 2, 2, 2}, {1, 140, 140, 1, 1, 2, 1}, {1, 3, 270, 2, 1, 2, 2}}) {
     CAPTURE(s);
     check("causal", [](const Inputs& x) { return attention::attention(x[0], x[1], x[2]); }, inputs(s));
   }
   check("window", [](const Inputs& x) { return attention::attention(x[0], x[1], x[2], {.window = 3}); }, inputs(Shapes{1, 8, 8, 2, 1, 3, 2}));
+  check("window past blocks", [](const Inputs& x) { return attention::attention(x[0], x[1], x[2], {.window = 5}); }, inputs(Shapes{1, 4, 140, 2, 1, 3, 2}));
   check("all", [](const Inputs& x) { return attention::attention(x[0], x[1], x[2], {.causal = false}); }, inputs(Shapes{1, 6, 4, 2, 1, 3, 2}));
 }
 

@@ -10,10 +10,11 @@
 // Gradient, with D_i = sum_d do_id o_id:  dv_j = sum_i p_ij do_i   ds_ij = p_ij (do_i.v_j - D_i)   dq_i = scale sum_j ds_ij k_j
 // dk_j = scale sum_i ds_ij q_i. Only lse is kept; p is computed again, so memory is linear in length.
 //
-// Keys are taken in blocks of kKeyBlock at fixed positions with a running maximum and sum (Milakov and Gimelshein,
-// arXiv:1805.02867; Dao et al., arXiv:2205.14135). What a query sees of a block depends on positions alone, so its result does
-// not depend on the other queries, the number of queries per call, the batch or the threads: decoding step by step with a cache
-// gives the bits of one full pass. Gradients of keys and values add up over the query heads of a group, then over query blocks.
+// Keys are taken in blocks of kKeyBlock at fixed positions; each block has its own maximum, sum and weighted values, which are merged in
+// order (Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135 and, for blocks on several threads, "Flash-Decoding", 2023).
+// What a query sees of a block depends on positions alone, so its result does not depend on the other queries, the number of queries per
+// call, the batch or the threads: decoding step by step with a cache gives the bits of one full pass. Gradients of keys and values add up
+// over the query heads of a group, then over query blocks.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -23,8 +24,9 @@
 
 namespace moelle::attention {
 
-inline constexpr std::int64_t kKeyBlock = 64;
-inline constexpr std::int64_t kQueryBlock = 64;
+inline constexpr std::int64_t kKeyBlock = 256;   // of the forward pass: part of the result's definition
+inline constexpr std::int64_t kQueryBlock = 64;  // of both passes
+inline constexpr std::int64_t kFewRows = 8;       // heads up to which turning keys in registers costs less than a tile of keys by heads
 
 struct AttentionParams {
   double scale = 0.0;       // 0: Dk^-1/2

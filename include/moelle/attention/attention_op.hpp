@@ -108,11 +108,7 @@ Tensor<T> row_dots(const Tensor<T>& dout, const Tensor<T>& out) {
   const std::int64_t D = out.size(3), rows = out.numel() / std::max<std::int64_t>(D, 1);
   const Tensor<T> delta = Tensor<T>::empty({out.size(0), out.size(1), out.size(2)});
   parallel_rows(rows, 512, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      T sum = 0;
-      for (std::int64_t d = 0; d < D; ++d) sum += dout.data()[r * D + d] * out.data()[r * D + d];
-      delta.data()[r] = sum;
-    }
+    kernels<T>().row_dots(end - begin, D, dout.data() + begin * D, out.data() + begin * D, delta.data() + begin);
   });
   return delta;
 }
@@ -140,7 +136,7 @@ Tensor<T> attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, 
     const Problem<T>& p = setup.problem;
     sq.get(), sk.get(), sv.get();
     const Tensor<T> g = b.grad(0), delta = detail::row_dots(g, out);
-    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dk = Tensor<T>::zeros(sk.get().shape()), dv = Tensor<T>::zeros(sv.get().shape());
+    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dk = Tensor<T>::empty(sk.get().shape()), dv = Tensor<T>::empty(sv.get().shape());
     run_backward<T>(p, {.delta = delta.data(), .lse = lse.data(), .dout = detail::heads(g), .dq = {detail::writable(dq)}, .dk = {detail::writable(dk)}, .dv = detail::writable(dv)});
     b.add(0, dq);
     b.add(1, dk);

@@ -8,9 +8,11 @@
 // C + R channels serves all heads, and the cache is all that is read. Equal in exact arithmetic.
 // Source: DeepSeek-V2 (arXiv:2405.04434), sections 2.1.2, 2.1.3 and appendix C.
 #pragma once
+#include <cmath>
 #include <cstdint>
 
 #include <moelle/attention/attention_op.hpp>
+#include <moelle/attention/latent_decode.hpp>
 #include <moelle/gemm/linear_op.hpp>
 #include <moelle/gemm/matmul_op.hpp>
 #include <moelle/tensor/ops.hpp>
@@ -30,6 +32,28 @@ void check_mla(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_r
   MOELLE_REQUIRE("mla", q.size(3) == d.nope + d.rope && k_rope.size(2) == d.rope && kv_b.size(0) == q.size(2) * (d.nope + d.value) && kv_b.size(1) == latent.size(2) &&
                             q.size(0) == latent.size(0) && latent.size(0) == k_rope.size(0) && latent.size(1) == k_rope.size(1),
                  "shapes must agree" + got());
+}
+
+// [B, Tq, H, n] x [H, n, m] -> [B, Tq, H, m]
+template <class T>
+Tensor<T> by_head(const Tensor<T>& x, const Tensor<T>& w) {
+  const Tensor<T> rows = reshape(transpose(x, 1, 2), {x.size(0), x.size(2), x.size(1), x.size(3)});
+  return transpose(matmul(rows, w), 1, 2);
+}
+// The parts of kv_b: W_UK [H, N, C] and W_UV [H, V, C].
+template <class T>
+Tensor<T> up_projection(const Tensor<T>& kv_b, std::int64_t H, const MlaDims& d, bool values) {
+  const Tensor<T> weights = reshape(kv_b, {H, d.nope + d.value, kv_b.size(1)});
+  return values ? narrow(weights, 1, d.nope, d.value) : narrow(weights, 1, 0, d.nope);
+}
+// The query in the space of the cache's rows, [B, Tq, H, C + R].
+template <class T>
+Tensor<T> absorb(const Tensor<T>& q, const Tensor<T>& kv_b, const MlaDims& d) {
+  return concat<T>({by_head(narrow(q, 3, 0, d.nope), up_projection(kv_b, q.size(2), d, false)), narrow(q, 3, d.nope, d.rope)}, 3);
+}
+inline AttentionParams mla_scale(AttentionParams params, const MlaDims& d) {
+  if (params.scale == 0) params.scale = 1.0 / std::sqrt(static_cast<double>(d.nope + d.rope));
+  return params;
 }
 }  // namespace detail
 
@@ -62,7 +86,7 @@ Tensor<T> shared_rope_attention(const Tensor<T>& q, const Tensor<T>& kv, const T
     const Problem<T>& p = setup.problem;
     sr.get();
     const Tensor<T> g = b.grad(0), delta = detail::row_dots(g, out);
-    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dkv = Tensor<T>::zeros(sk.get().shape()), per_head = Tensor<T>::zeros({p.B, p.Tk, p.J, dims.rope});
+    const Tensor<T> dq = Tensor<T>::empty(sq.get().shape()), dkv = Tensor<T>::empty(sk.get().shape()), per_head = Tensor<T>::empty({p.B, p.Tk, p.J, dims.rope});
     run_backward<T>(p, {.delta = delta.data(), .lse = lse.data(), .dout = detail::heads(g), .dq = {detail::writable(dq), detail::writable(dq, dims.nope)},
                         .dk = {detail::writable(dkv), detail::writable(per_head)}, .dv = detail::writable(dkv, dims.nope)});
     b.add(0, dq);
@@ -81,31 +105,56 @@ Tensor<T> shared_rope_attention(const Tensor<T>& q, const Tensor<T>& kv, const T
 
 template <class T>
 Tensor<T> mla_expanded(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, const Tensor<T>& kv_b, const MlaDims& dims,
-                       const AttentionParams& params = {}, const Visibility<T>& visibility = {}) {
+                       const AttentionParams& params = {}, const Visibility<T>& visibility = {}, gemm::Precision precision = gemm::Precision::native) {
   detail::check_mla(q, latent, k_rope, kv_b, dims);
-  const Tensor<T> kv = reshape(linear(latent, kv_b), {latent.size(0), latent.size(1), q.size(2), dims.nope + dims.value});
+  const Tensor<T> kv = reshape(linear(latent, kv_b, {}, precision), {latent.size(0), latent.size(1), q.size(2), dims.nope + dims.value});
   return shared_rope_attention(q, kv, k_rope, dims, params, visibility);
 }
+
+namespace detail {
+
+// Absorbed queries [B, Tq, H, C + R] over the rows of a cache [B, Tk, C + R] -> the weighted latents [B, Tq, H, C].
+template <class T>
+Tensor<T> mix_latents(const Tensor<T>& absorbed, const Tensor<T>& cache, const MlaDims& dims, const AttentionParams& params, const Visibility<T>& visibility = {}) {
+  const Tensor<T> keys = reshape(cache, {cache.size(0), cache.size(1), 1, cache.size(2)});
+  return attention(absorbed, keys, narrow(keys, 3, 0, cache.size(2) - dims.rope), mla_scale(params, dims), visibility);
+}
+// The same over a cache in bfloat16 (latent_decode.hpp): no gradient.
+inline Tensor<float> mix_latents(const Tensor<float>& absorbed, const Tensor<bfloat16>& cache, const MlaDims& dims, const AttentionParams& params) {
+  const std::int64_t B = absorbed.size(0), Tq = absorbed.size(1), H = absorbed.size(2), D = cache.size(2), C = D - dims.rope, Tk = cache.size(1);
+  const Tensor<bfloat16> rows = cache.strides()[2] == 1 && cache.strides()[0] % 2 == 0 && cache.strides()[1] % 2 == 0 ? cache : contiguous(cache);
+  const Tensor<float> q = readable(absorbed), mixed = Tensor<float>::empty({B, Tq, H, C});
+  const AttentionParams scaled = mla_scale(params, dims);
+  check(scaled, {B, Tq, H, D}, {B, Tk, 1, D}, {B, Tk, 1, C});
+  const Problem<float> problem{.B = B, .Tq = Tq, .Tk = Tk, .H = H, .J = 1, .parts = 1, .q = {heads(q)}, .k = {}, .dk = {D}, .v = {}, .dv = C,
+                               .scale = scale_of<float>(scaled, D), .causal = scaled.causal, .window = scaled.window};
+  run_latent_decode(problem, {rows.data(), rows.strides()[0], rows.strides()[1], 0}, writable(mixed));
+  return mixed;
+}
+
+}  // namespace detail
 
 // `cache` [B, Tk, C + R] holds latent and rotary key side by side, as the latent cache does.
 template <class T>
 Tensor<T> mla_absorbed(const Tensor<T>& q, const Tensor<T>& cache, const Tensor<T>& kv_b, const MlaDims& dims, const AttentionParams& params = {},
                        const Visibility<T>& visibility = {}) {
   MOELLE_REQUIRE("mla", cache.rank() == 3 && cache.size(2) > dims.rope, str("cache must be [B, Tk, C + R]; got cache=", cache.shape(), " rope=", dims.rope));
-  const std::int64_t B = q.size(0), Tq = q.size(1), H = q.size(2), C = cache.size(2) - dims.rope, Tk = cache.size(1);
+  const std::int64_t C = cache.size(2) - dims.rope;
   detail::check_mla(q, narrow(cache.detach(), 2, 0, C), narrow(cache.detach(), 2, C, dims.rope), kv_b, dims);
-  const Tensor<T> weights = reshape(kv_b, {H, dims.nope + dims.value, C});
-  const Tensor<T> w_uk = narrow(weights, 1, 0, dims.nope), w_uv = narrow(weights, 1, dims.nope, dims.value);
-  const auto by_head = [&](const Tensor<T>& x, const Tensor<T>& w) {  // [B, Tq, H, n] x [H, n, m] -> [B, Tq, H, m]
-    const Tensor<T> rows = reshape(transpose(x, 1, 2), {B, H, Tq, x.size(3)});
-    return transpose(matmul(rows, w), 1, 2);
-  };
-  const Tensor<T> absorbed = concat<T>({by_head(narrow(q, 3, 0, dims.nope), w_uk), narrow(q, 3, dims.nope, dims.rope)}, 3);
-  const Tensor<T> keys = reshape(cache, {B, Tk, 1, C + dims.rope});
-  AttentionParams scaled = params;
-  if (scaled.scale == 0) scaled.scale = 1.0 / std::sqrt(static_cast<double>(dims.nope + dims.rope));
-  const Tensor<T> mixed = attention(absorbed, keys, narrow(keys, 3, 0, C), scaled, visibility);
-  return by_head(mixed, transpose(w_uv, 1, 2));
+  const Tensor<T> mixed = detail::mix_latents(detail::absorb(q, kv_b, dims), cache, dims, params, visibility);
+  return detail::by_head(mixed, transpose(detail::up_projection(kv_b, q.size(2), dims, true), 1, 2));
+}
+
+// The same over a cache in bfloat16, for decoding: no gradient.
+inline Tensor<float> mla_absorbed(const Tensor<float>& q, const Tensor<bfloat16>& cache, const Tensor<float>& kv_b, const MlaDims& dims, const AttentionParams& params = {}) {
+  MOELLE_REQUIRE("mla", cache.rank() == 3 && cache.size(2) > dims.rope && cache.size(2) % 2 == 0,
+                 str("a bfloat16 cache must be [B, Tk, C + R], C + R even; got cache=", cache.shape(), " rope=", dims.rope));
+  const std::int64_t D = cache.size(2), C = D - dims.rope;
+  MOELLE_REQUIRE("mla", !autograd::wants_grad(q, kv_b), "a bfloat16 cache passes no gradient: call it without requires_grad or under NoGrad");
+  const Tensor<float> stand_in = Tensor<float>::empty({1}).alias({cache.size(0), cache.size(1), D}, {0, 0, 0});  // for its shape
+  detail::check_mla(q, narrow(stand_in, 2, 0, C), narrow(stand_in, 2, C, dims.rope), kv_b, dims);
+  const Tensor<float> mixed = detail::mix_latents(detail::absorb(q, kv_b, dims), cache, dims, params);
+  return detail::by_head(mixed, transpose(detail::up_projection(kv_b, q.size(2), dims, true), 1, 2));
 }
 
 }  // namespace moelle::attention

@@ -1,6 +1,5 @@
 // moelle/attention/packed_mla_op.hpp -- absorbed latent attention with packed up-projections (mla_op.hpp has the formulas): inference.
 #pragma once
-#include <cmath>
 #include <cstdint>
 
 #include <moelle/attention/mla_op.hpp>
@@ -41,19 +40,15 @@ inline Tensor<float> by_packed_head(const Tensor<float>& x, const gemm::PackedMa
 
 }  // namespace detail
 
-// As mla_absorbed; `cache` [B, Tk, C + R].
-inline Tensor<float> mla_absorbed(const Tensor<float>& q, const Tensor<float>& cache, const PackedLatent& weights, const MlaDims& dims,
-                                  const AttentionParams& params = {}, const Visibility<float>& visibility = {}) {
+// As mla_absorbed; `cache` [B, Tk, C + R] in float or bfloat16.
+template <class U>
+Tensor<float> mla_absorbed(const Tensor<float>& q, const Tensor<U>& cache, const PackedLatent& weights, const MlaDims& dims, const AttentionParams& params = {}) {
   MOELLE_REQUIRE("mla", q.rank() == 4 && cache.rank() == 3 && q.size(2) == weights.key.shape().groups && q.size(3) == dims.nope + dims.rope &&
                             cache.size(2) == weights.key.shape().n + dims.rope && cache.size(0) == q.size(0),
                  str("q must be [B, Tq, H, N + R] and cache [B, Tk, C + R]; got q=", q.shape(), " cache=", cache.shape(), " heads=", weights.key.shape().groups,
                      " latent=", weights.key.shape().n, " nope=", dims.nope, " rope=", dims.rope));
-  const std::int64_t C = weights.key.shape().n;
   const Tensor<float> absorbed = concat<float>({detail::by_packed_head(narrow(q, 3, 0, dims.nope), weights.key), narrow(q, 3, dims.nope, dims.rope)}, 3);
-  const Tensor<float> keys = reshape(cache, {cache.size(0), cache.size(1), 1, C + dims.rope});
-  AttentionParams scaled = params;
-  if (scaled.scale == 0) scaled.scale = 1.0 / std::sqrt(static_cast<double>(dims.nope + dims.rope));
-  return detail::by_packed_head(attention(absorbed, keys, narrow(keys, 3, 0, C), scaled, visibility), weights.value);
+  return detail::by_packed_head(detail::mix_latents(absorbed, cache, dims, params), weights.value);
 }
 
 }  // namespace moelle::attention

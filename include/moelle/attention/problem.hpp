@@ -49,6 +49,15 @@ struct Problem {
     }
     return r;
   }
+  // Keys that any of the queries [begin, begin + rows) sees, and those between.
+  Range visible(std::int64_t b, std::int64_t begin, std::int64_t rows) const {
+    Range all{0, 0};
+    for (std::int64_t i = begin; i < begin + rows; ++i) {
+      const Range r = visible(b, i);
+      if (r.begin < r.end) all = all.begin < all.end ? Range{std::min(all.begin, r.begin), std::max(all.end, r.end)} : r;
+    }
+    return all;
+  }
   const T* mask_row(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t key) const {
     return mask == nullptr ? nullptr : mask + b * mask_batch + h * mask_head + i * mask_query + key;
   }
@@ -60,8 +69,8 @@ struct Gradients {
   const T* lse = nullptr;    // [B, Tq, H]
   Heads<const T> dout;       // [B, Tq, H, Dv]
   Heads<T> dq[kMaxParts];    // [B, Tq, H, dk]
-  Heads<T> dk[kMaxParts];    // [B, Tk, J, dk], zeroed; of a shared part one per key head, to be added up by the caller
-  Heads<T> dv;               // [B, Tk, J, Dv], zeroed
+  Heads<T> dk[kMaxParts];    // [B, Tk, J, dk]; of a shared part one per key head, to be added up by the caller
+  Heads<T> dv;               // [B, Tk, J, Dv]
 };
 
 }  // namespace moelle::attention

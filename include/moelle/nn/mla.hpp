@@ -16,6 +16,9 @@
 
 namespace moelle::nn {
 
+// How a cache stores its rows. bfloat16 halves them; short chunks then attend with rounded queries and probabilities (attention/latent_decode.hpp).
+enum class LatentStorage : std::uint8_t { native, bfloat16 };
+
 struct MlaOptions {
   std::int64_t hidden_size = 0, num_attention_heads = 0;
   std::optional<std::int64_t> q_lora_rank = {};  // none: queries straight from the hidden state
@@ -23,17 +26,19 @@ struct MlaOptions {
   bool bias = false;
   double latent_norm_eps = 1e-6;      // of q_a_layernorm and kv_a_layernorm, whatever rms_norm_eps says: as in every released implementation
   std::int64_t absorb_up_to = 4;      // with a cache, this many new tokens or fewer attend in latent space
+  LatentStorage cache_storage = LatentStorage::native;
   Init init = {};
 };
 
-template <class T>
+// S: the element type of its rows.
+template <class S>
 struct MlaCache : LayerCache {
   MlaCache(std::int64_t batch, std::int64_t capacity, std::int64_t latent, std::int64_t rope) : held(batch, capacity, latent, rope) {}
   std::int64_t length() const override { return held.rows.length(); }
   std::int64_t capacity() const override { return held.rows.capacity(); }
   void truncate(std::int64_t n) override { held.rows.truncate(n); }
   std::int64_t bytes() const override { return held.rows.bytes(); }
-  attention::LatentCache<T> held;
+  attention::LatentCache<S> held;
 };
 
 template <class T>
@@ -53,14 +58,14 @@ class MLA : public Attention<T> {
     this->register_module("kv_a_layernorm", kv_a_layernorm, std::make_shared<RMSNorm<T>>(o.kv_lora_rank, o.latent_norm_eps));
     add("kv_b_proj", kv_b_proj, o.kv_lora_rank, H * (o.qk_nope_head_dim + o.v_head_dim), false);
     add("o_proj", o_proj, H * o.v_head_dim, d, o.bias);
-    if (o.init.format) packed_latent = attention::PackedLatent(H, o.kv_lora_rank, dims(), latent_format(*o.init.format));
+    if (o.init.format) make_packed(*o.init.format);
   }
 
-  // Absorbed attention takes kv_b_proj apart; its halves are few and see one row per head, so they are kept no shorter than bf16.
+  // Absorbed attention takes kv_b_proj apart; its halves are few and see one row per head, so they are kept no shorter than bf16, as is the cache.
   void pack_own(gemm::Format format) override {
     if constexpr (std::is_same_v<T, float>) {
       MOELLE_REQUIRE("MLA", !packed_latent.defined(), str("weights must not be packed twice; got format=", gemm::name(format)));
-      packed_latent = attention::PackedLatent(options.num_attention_heads, options.kv_lora_rank, dims(), latent_format(format));
+      make_packed(format);
       packed_latent.fill(kv_b_proj->weight.detach());
     }
   }
@@ -81,6 +86,7 @@ class MLA : public Attention<T> {
     return o_proj->forward(reshape(o, {B, length, options.num_attention_heads * options.v_head_dim}));
   }
   std::shared_ptr<LayerCache> make_cache(std::int64_t batch, std::int64_t capacity) override {
+    if (options.cache_storage == LatentStorage::bfloat16) return std::make_shared<MlaCache<bfloat16>>(batch, capacity, options.kv_lora_rank, options.qk_rope_head_dim);
     return std::make_shared<MlaCache<T>>(batch, capacity, options.kv_lora_rank, options.qk_rope_head_dim);
   }
 
@@ -97,27 +103,43 @@ class MLA : public Attention<T> {
   Tensor<T> queries(const Tensor<T>& x) {
     return options.q_lora_rank ? q_b_proj->forward(q_a_layernorm->forward(q_a_proj->forward(x))) : q_proj->forward(x);
   }
-  static gemm::Format latent_format(gemm::Format f) { return f == gemm::Format::f32 ? f : gemm::Format::bf16; }
+  void make_packed(gemm::Format f) {
+    const bool exact = f == gemm::Format::f32;
+    packed_latent = attention::PackedLatent(options.num_attention_heads, options.kv_lora_rank, dims(), exact ? f : gemm::Format::bf16);
+    if (!exact) options.cache_storage = LatentStorage::bfloat16;
+  }
   attention::MlaDims dims() const { return {options.qk_nope_head_dim, options.qk_rope_head_dim, options.v_head_dim}; }
   attention::AttentionParams params() const {
     return {.scale = rotary_->softmax_scale() / std::sqrt(static_cast<double>(options.qk_nope_head_dim + options.qk_rope_head_dim))};
   }
   Tensor<T> expanded(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, const Tensor<std::int32_t>& segments) {
     const attention::Visibility<T> visibility{.segments = segments, .mask = {}};
-    if (!packed_latent.defined()) return attention::mla_expanded(q, latent, k_rope, kv_b_proj->weight, dims(), params(), visibility);
+    if (!packed_latent.defined()) return attention::mla_expanded(q, latent, k_rope, kv_b_proj->weight, dims(), params(), visibility, this->precision());
     const Tensor<T> kv = reshape(kv_b_proj->forward(latent), {latent.size(0), latent.size(1), q.size(2), -1});
     return attention::shared_rope_attention(q, kv, k_rope, dims(), params(), visibility);
   }
   Tensor<T> attend_cached(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, LayerCache& cache) {
+    const Tensor<T> added = concat<T>({latent, k_rope}, 2);
+    if (auto* rounded = dynamic_cast<MlaCache<bfloat16>*>(&cache)) {
+      rounded->held.rows.append(cast<bfloat16>(added.detach()));
+      const Tensor<bfloat16> rows = rounded->held.rows.view();
+      if constexpr (std::is_same_v<T, float>)
+        if (q.size(1) <= options.absorb_up_to && rows.size(2) % 2 == 0 && !autograd::wants_grad(q, kv_b_proj->weight)) return absorbed(q, rows);
+      return over_rows(q, cast<T>(rows));
+    }
     auto* own = dynamic_cast<MlaCache<T>*>(&cache);
     MOELLE_REQUIRE("MLA", own != nullptr, "the cache must come from this module's make_cache; got another kind");
-    own->held.rows.append(concat<T>({latent, k_rope}, 2));
-    const Tensor<T> rows = own->held.rows.view();
-    if (q.size(1) <= options.absorb_up_to) {
-      if constexpr (std::is_same_v<T, float>)
-        if (packed_latent.defined()) return attention::mla_absorbed(q, rows, packed_latent, dims(), params());
-      return attention::mla_absorbed(q, rows, kv_b_proj->weight, dims(), params());
-    }
+    own->held.rows.append(added);
+    return over_rows(q, own->held.rows.view());
+  }
+  template <class U>
+  Tensor<T> absorbed(const Tensor<T>& q, const Tensor<U>& rows) {
+    if constexpr (std::is_same_v<T, float>)
+      if (packed_latent.defined()) return attention::mla_absorbed(q, rows, packed_latent, dims(), params());
+    return attention::mla_absorbed(q, rows, kv_b_proj->weight, dims(), params());
+  }
+  Tensor<T> over_rows(const Tensor<T>& q, const Tensor<T>& rows) {
+    if (q.size(1) <= options.absorb_up_to) return absorbed(q, rows);
     return expanded(q, narrow(rows, 2, 0, options.kv_lora_rank), narrow(rows, 2, options.kv_lora_rank, options.qk_rope_head_dim), {});
   }
 
