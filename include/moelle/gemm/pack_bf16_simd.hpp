@@ -1,6 +1,5 @@
 // moelle/gemm/pack_bf16_simd.hpp -- operands of a product rounded to bfloat16 (nearest, ties to even) while they are packed.
 #pragma once
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -12,6 +11,8 @@
 #include <moelle/gemm/tile_simd.hpp>
 
 namespace moelle::gemm::simd {
+
+MOELLE_INLINE std::int64_t at_most(std::int64_t n, std::int64_t most) { return n < most ? n : most; }
 
 #if defined(MOELLE_GEMM_PAIRS)
 
@@ -50,7 +51,7 @@ struct PairMaker {
     alignas(64) std::uint32_t square[kLanes * kLanes], turned[kLanes * kLanes];
     for (std::int64_t p = 0; p < k; p += 2 * kLanes)
       for (std::int64_t j = 0; j < n; j += kLanes) {
-        const std::int64_t terms = std::min(2 * kLanes, k - p), cols = std::min(kLanes, n - j);
+        const std::int64_t terms = at_most(k - p, 2 * kLanes), cols = at_most(n - j, kLanes);
         if (terms < 2 * kLanes || cols < kLanes) std::memset(square, 0, sizeof square);
         rows(in + p * ld_in + j, ld_in, terms, cols, square, kLanes);
         put(square, (terms + 1) / 2, cols, turned, out + j * ld_out + p / 2, ld_out);
@@ -61,7 +62,7 @@ struct PairMaker {
     alignas(64) std::uint32_t square[kLanes * kLanes], turned[kLanes * kLanes];
     for (std::int64_t j = 0; j < n; j += kLanes)
       for (std::int64_t p = 0; p < k; p += 2 * kLanes) {
-        const std::int64_t terms = std::min(2 * kLanes, k - p), cols = std::min(kLanes, n - j);
+        const std::int64_t terms = at_most(k - p, 2 * kLanes), cols = at_most(n - j, kLanes);
         if (terms < 2 * kLanes || cols < kLanes) std::memset(square, 0, sizeof square);
         for (std::int64_t i = 0; i < cols; ++i) {
           const float* x = in + (j + i) * ld_in + p;
@@ -118,9 +119,10 @@ void pack_b_pairs(Matrix<float> b, std::int64_t k, std::int64_t n, std::uint32_t
   const std::int64_t units = (k + 1) / 2;
   const PairMaker<Arch> make;
   for (std::int64_t j = 0; j < n; j += kNr, out += kNr * units) {
-    const std::int64_t cols = std::min(kNr, n - j), wide = (cols + kLanes - 1) / kLanes * kLanes;
+    const std::int64_t cols = at_most(n - j, kNr), wide = (cols + kLanes - 1) / kLanes * kLanes;
     if (cols != wide)
-      for (std::int64_t p = 0; p < units; ++p) std::fill(out + p * wide + cols, out + (p + 1) * wide, 0u);
+      for (std::int64_t p = 0; p < units; ++p)
+        for (std::int64_t c = cols; c < wide; ++c) out[p * wide + c] = 0;
     if (b.col_stride == 1) {
       make.rows(b.data + j, b.row_stride, k, cols, out, wide);
     } else if (b.row_stride == 1) {
@@ -128,7 +130,7 @@ void pack_b_pairs(Matrix<float> b, std::int64_t k, std::int64_t n, std::uint32_t
     } else {
       float two[2 * kNr];
       for (std::int64_t p = 0; p < k; p += 2) {
-        const std::int64_t terms = std::min<std::int64_t>(2, k - p);
+        const std::int64_t terms = at_most(k - p, 2);
         gathered<Arch>({b.data + p * b.row_stride + j * b.col_stride, b.row_stride, b.col_stride}, terms, cols, two);
         make.rows(two, cols, terms, cols, out + p / 2 * wide, wide);
       }
