@@ -1,7 +1,8 @@
 // bench/attention/bench_attention.cpp -- attention at the sizes of the training yardstick, beside a plain product of the same run.
 //
 // GF/s counts what causal attention needs, T (T + 1) / 2 pairs of 2 (Dk + Dv) operations forward and 2 (3 Dk + 2 Dv) backward
-// (scores again, dP, dV, dQ, dK); decoding counts every key. MOELLE_NUM_THREADS sets the threads.
+// (scores again, dP, dV, dQ, dK); decoding counts every key. MOELLE_NUM_THREADS sets the threads. compare.py
+// measures PyTorch beside the Python module.
 #include <benchmark/benchmark.h>
 
 #include <moelle/attention.hpp>

@@ -26,9 +26,8 @@ class BackwardTiles {
     Layout at;
     std::int64_t at_kt[kMaxParts], at_k[kMaxParts], at_q[kMaxParts];
     for (int i = 0; i < p.parts; ++i) {
-      k_size_[i] = pack_.size_b(p.dk[i], kGradKeyBlock);
-      kt_size_[i] = std::max(k_size_[i], pack_.size_b(kGradKeyBlock, p.dk[i]));
-      k_size_[i] = kt_size_[i];
+      kt_size_[i] = pack_.size_b(p.dk[i], kGradKeyBlock);
+      k_size_[i] = pack_.size_b(kGradKeyBlock, p.dk[i]);
       at_kt[i] = at.place(blocks() * kt_size_[i]);
       at_k[i] = wanted != Wanted::keys ? at.place(blocks() * k_size_[i]) : 0;
       at_q[i] = at.place(pack_.size_a(kQueryBlock, p.dk[i]));
