@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# bench/run.sh [gemm|operations|training ...] -- builds the benchmarks and prints ratios to the yardsticks, all from one run.
+# bench/run.sh [gemm|operations|training|generation ...] -- builds the benchmarks and prints ratios to the yardsticks, all from one run.
 #
 #   gemm        float products against oneDNN and Eigen     operations   the other domains' Google Benchmarks
-#   training    whole training steps against PyTorch's best float32 variant, interleaved (bench/training/compare.py)
+#   training    whole training steps against PyTorch's best variant, interleaved (bench/training/compare.py)
+#   generation  prefill and decoding at DeepSeek-V2-Lite's true shape against llama.cpp; 20 GB of memory, not among what runs unasked
 # Before them the machine's own limits are measured (bench/machine); after them bench/report.py puts what the benchmarks on
 # bench/samples.hpp have written into tables, bench/results/NAME.json and NAME.png. NAME is what was asked for, or "all".
 # Measure on an otherwise idle machine. Results that did not work out are kept in bench/LOG.md.
@@ -19,7 +20,7 @@ name="${*:-all}"
 name="${name// /-}"
 [[ ${#what[@]} -gt 0 ]] || what=(gemm operations training)
 for w in "${what[@]}"; do
-  [[ $w =~ ^(gemm|operations|training)$ ]] || { echo "bench/run.sh: what to run must be gemm, operations or training; got $w" >&2; exit 2; }
+  [[ $w =~ ^(gemm|operations|training|generation)$ ]] || { echo "bench/run.sh: what to run must be gemm, operations, training or generation; got $w" >&2; exit 2; }
 done
 thread_counts=(1 2)
 cmake -S . -B "$build" -G Ninja -DMOELLE_BENCH=ON -DMOELLE_TESTS=OFF -DMOELLE_EXAMPLES=OFF >/dev/null || exit 1
@@ -54,7 +55,8 @@ operations() {
   local target
   for target in $(targets | grep -vE '^bench_(gemm|training|machine|generation)_'); do run_bench "$target" --benchmark_min_time=0.1; done
 }
-training() { "$PYTHON" bench/training/compare.py --moelle "$build/bench/bench_training_train_step" || failed=1; }
+training() { "$PYTHON" bench/training/compare.py --moelle "$build/bench/bench_training_train_step" --json "$results/training.jsonl" || failed=1; }
+generation() { "$PYTHON" bench/generation/compare.py --moelle "$build/bench/bench_generation_v2lite" --json "$results/generation.jsonl" || failed=1; }
 
 grep -m1 'model name' /proc/cpuinfo || true
 for t in "${thread_counts[@]}"; do  # more threads than cores have no limit to be compared with
