@@ -81,8 +81,8 @@ TEST_CASE("the fused loss passes gradcheck, each input alone and scaled by what 
 }
 
 TEST_CASE("several chunks give the same bits as full logits: loss, gradients and log-probabilities") {
-  const std::int64_t N = 700, V = 9000, D = 6;  // chunks of 256 tokens, the last one short
-  REQUIRE(loss::detail::chunk_tokens(N, V) == 256);
+  const std::int64_t N = 700, V = 9000, D = 6;  // chunks of one K block of tokens, the last one short
+  REQUIRE(loss::detail::chunk_tokens(N, V) == gemm::kBlockK);
   const auto labels = labels_of(N, V);
   const Tensor<float> h = normal<float>({N, D}, 6).set_requires_grad(true), w = normal<float>({V, D}, 7).set_requires_grad(true);
   Tensor<float> logits = Tensor<float>::empty({N, V});
