@@ -60,7 +60,6 @@ class PackedMatrix {
   Format format() const { return shape_.format; }
   const PackedKernels& kernels() const { return *kernels_; }
   const PackedFormat& compute() const { return kernels_->of(shape_.format); }
-  std::int64_t padded_n() const { return padded_n_; }
   // Of the weights and their scales.
   std::int64_t bytes() const { return shape_.groups * (group_bytes_ + 4 * group_scales_ + (is_integer(shape_.format) ? 4 * padded_n_ : 0)); }
 

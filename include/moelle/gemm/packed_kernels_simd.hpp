@@ -25,30 +25,29 @@ constexpr PackedKernels make_packed_kernels() {
   PackedKernels t{.mr = Shape::kMr, .nr = Shape::kNr, .lanes = Shape::kLanes, .offset = 0, .formats = {}, .max_abs = &simd::max_abs<Arch>,
                   .finish_integers = &simd::finish_integers<Arch>};
   PackedFormat &f32 = t.formats[0], &bf16 = t.formats[1], &fp8 = t.formats[2], &int8 = t.formats[3], &int4 = t.formats[4];
-  f32 = {.per = 1, .block = kBlockK, .rows = &simd::rows_to_f32<Arch>, .unpack = nullptr, .panel = &simd::unit_panel<Arch, Floats>, .integer_panel = nullptr, .few_rows = nullptr, .few_integer_rows = nullptr};
+  f32 = {.per = 1, .block = kBlockK, .rows = &simd::rows_to_f32<Arch>, .panel = &simd::unit_panel<Arch, Floats>};
 #if defined(MOELLE_GEMM_PAIRS)
   using Pairs = simd::Bf16Pairs<Arch>;
-  bf16 = {.per = 2, .block = 2 * kBlockK, .rows = &simd::rows_to_bf16<Arch>, .unpack = nullptr, .panel = &simd::panel<Arch, Pairs>, .integer_panel = nullptr, .few_rows = nullptr, .few_integer_rows = nullptr};
-  fp8 = {.per = 2, .block = kScaleBlock, .rows = &simd::rows_to_bf16<Arch>, .unpack = &simd::unpack_fp8_to_bf16<Arch>, .panel = &simd::panel<Arch, Pairs>,
-         .integer_panel = nullptr, .few_rows = &simd::few_rows_fp8<Arch>, .few_integer_rows = nullptr};
+  bf16 = {.per = 2, .block = 2 * kBlockK, .rows = &simd::rows_to_bf16<Arch>, .panel = &simd::panel<Arch, Pairs>};
+  fp8 = {.per = 2, .block = kScaleBlock, .rows = &simd::rows_to_bf16<Arch>, .unpack = &simd::unpack_fp8_to_bf16<Arch>, .panel = &simd::panel<Arch, Pairs>, .few_rows = &simd::few_rows_fp8<Arch>};
 #else
   bf16 = {.per = 1, .block = kBlockK, .rows = &simd::rows_to_rounded<Arch>, .unpack = &simd::unpack_bf16_to_f32<Arch>,
-          .panel = &simd::unit_panel<Arch, Floats>, .integer_panel = nullptr, .few_rows = nullptr, .few_integer_rows = nullptr};
+          .panel = &simd::unit_panel<Arch, Floats>};
   fp8 = {.per = 1, .block = kScaleBlock, .rows = &simd::rows_to_rounded<Arch>, .unpack = &simd::unpack_fp8_to_f32<Arch>,
-         .panel = &simd::unit_panel<Arch, Floats>, .integer_panel = nullptr, .few_rows = nullptr, .few_integer_rows = nullptr};
+         .panel = &simd::unit_panel<Arch, Floats>};
 #endif
 #if defined(MOELLE_GEMM_QUADS)
   using Bytes = simd::ByteQuads<Arch>;
   t.offset = 128;
-  int8 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_u8<Arch>, .unpack = nullptr, .panel = nullptr, .integer_panel = &simd::panel<Arch, Bytes>, .few_rows = nullptr, .few_integer_rows = nullptr};
-  int4 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_u8<Arch>, .unpack = &simd::unpack_int4<Arch, false>, .panel = nullptr,
-          .integer_panel = &simd::panel<Arch, Bytes>, .few_rows = nullptr, .few_integer_rows = &simd::few_rows_int4<Arch>};
+  int8 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_u8<Arch>, .integer_panel = &simd::panel<Arch, Bytes>};
+  int4 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_u8<Arch>, .unpack = &simd::unpack_int4<Arch, false>,
+          .integer_panel = &simd::panel<Arch, Bytes>, .few_integer_rows = &simd::few_rows_int4<Arch>};
 #else
   using Shorts = simd::ShortPairs<Arch>;
-  int8 = {.per = 2, .block = 2 * kBlockK, .rows = &simd::rows_to_i16<Arch>, .unpack = &simd::unpack_int8_to_i16<Arch>, .panel = nullptr,
-          .integer_panel = &simd::panel<Arch, Shorts>, .few_rows = nullptr, .few_integer_rows = nullptr};
-  int4 = {.per = 2, .block = 2 * kBlockK, .rows = &simd::rows_to_i16<Arch>, .unpack = &simd::unpack_int4<Arch, true>, .panel = nullptr,
-          .integer_panel = &simd::panel<Arch, Shorts>, .few_rows = nullptr, .few_integer_rows = nullptr};
+  int8 = {.per = 2, .block = 2 * kBlockK, .rows = &simd::rows_to_i16<Arch>, .unpack = &simd::unpack_int8_to_i16<Arch>,
+          .integer_panel = &simd::panel<Arch, Shorts>};
+  int4 = {.per = 2, .block = 2 * kBlockK, .rows = &simd::rows_to_i16<Arch>, .unpack = &simd::unpack_int4<Arch, true>,
+          .integer_panel = &simd::panel<Arch, Shorts>};
 #endif
   return t;
 }

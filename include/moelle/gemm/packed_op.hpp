@@ -3,7 +3,6 @@
 // Inference only: weights in these formats have no gradient, and neither has what is computed from them.
 #pragma once
 #include <cstdint>
-#include <limits>
 
 #include <moelle/autograd/record.hpp>
 #include <moelle/core/tensor.hpp>
@@ -50,13 +49,9 @@ inline Rows<float> plain_rows(const Tensor<float>& x) {
 
 }  // namespace detail
 
-struct PackedLinearParams {
-  double limit = std::numeric_limits<double>::infinity();  // of SwiGLU, for gated weights
-};
-
 // x [..., K], bias [N] or undefined -> [..., N]; with gated weights SwiGLU of both halves, [..., F]. `residual` [..., N], if given, is added.
 inline Tensor<float> linear(const Tensor<float>& x, const PackedMatrix& w, const Tensor<float>& bias = {}, const Tensor<float>& residual = {},
-                            const PackedLinearParams& params = {}) {
+                            const activation::SwigluParams& params = {}) {
   detail::check_packed("linear", x, w);
   const std::int64_t n = detail::out_features(w);
   MOELLE_REQUIRE("linear", w.shape().groups == 1, str("weights must be one matrix, not those of experts; got groups=", w.shape().groups));
@@ -77,7 +72,7 @@ inline Tensor<float> linear(const Tensor<float>& x, const PackedMatrix& w, const
 }
 
 // x [R, K] with rows sorted by expert, offsets [E + 1] -> [R, N], or [R, F] with gated weights.
-inline Tensor<float> grouped_linear(const Tensor<float>& x, const PackedMatrix& w, const Tensor<std::int32_t>& offsets, const PackedLinearParams& params = {}) {
+inline Tensor<float> grouped_linear(const Tensor<float>& x, const PackedMatrix& w, const Tensor<std::int32_t>& offsets, const activation::SwigluParams& params = {}) {
   detail::check_packed("grouped_linear", x, w);
   MOELLE_REQUIRE("grouped_linear", x.rank() == 2, str("x must be [rows, in]; got x=", x.shape()));
   MOELLE_REQUIRE("grouped_linear", offsets.defined() && offsets.rank() == 1 && offsets.size(0) == w.shape().groups + 1 && offsets.is_contiguous(),

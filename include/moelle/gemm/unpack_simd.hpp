@@ -25,7 +25,6 @@ struct Registers {
   typedef std::int32_t I32 __attribute__((vector_size(kBytes)));
   typedef std::uint32_t U32 __attribute__((vector_size(kBytes)));
   typedef float F32 __attribute__((vector_size(kBytes)));
-  typedef std::uint8_t HalfU8 __attribute__((vector_size(kBytes / 2)));
   typedef std::uint16_t HalfU16 __attribute__((vector_size(kBytes / 2)));
   typedef std::uint8_t QuarterU8 __attribute__((vector_size(kBytes / 4)));
 };

@@ -84,7 +84,7 @@ class SwiGLU : public Module<T> {
   }
   Tensor<T> forward(const Tensor<T>& x) override {
     if constexpr (std::is_same_v<T, float>)
-      if (packed_down.defined()) return gemm::linear(gemm::linear(x, packed_gate_up, {}, {}, {.limit = activation.limit}), packed_down);
+      if (packed_down.defined()) return gemm::linear(gemm::linear(x, packed_gate_up, {}, {}, activation), packed_down);
     const Tensor<T> hidden = moelle::activation::swiglu_packed(linear(x, gate_up_proj, {}, this->precision()), activation);
     return linear(hidden, down_proj, {}, this->precision());
   }
