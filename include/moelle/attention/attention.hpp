@@ -15,12 +15,15 @@
 // What a query sees of a block depends on positions alone, so its result does not depend on the other queries, the number of queries per
 // call, the batch or the threads: decoding step by step with a cache gives the bits of one full pass. Gradients of keys and values add up
 // over the query heads of a group, then over query blocks.
+//
+// In bfloat16 (AttentionParams::precision) q, k, v, p, do and ds are rounded where a product takes them; sums, softmax and gradients stay float.
 #pragma once
 #include <cmath>
 #include <cstdint>
 
 #include <moelle/core/error.hpp>
 #include <moelle/core/shape.hpp>
+#include <moelle/gemm/gemm.hpp>
 
 namespace moelle::attention {
 
@@ -32,6 +35,7 @@ struct AttentionParams {
   double scale = 0.0;       // 0: Dk^-1/2
   bool causal = true;
   std::int64_t window = 0;  // 0: no limit
+  gemm::Precision precision = gemm::Precision::native;  // of the operands of all products, if they are float; fp8 counts as bf16 (DeepSeek-V3, section 3.3.1)
 };
 
 inline void check(const AttentionParams& p, const Shape& q, const Shape& k, const Shape& v) {

@@ -123,7 +123,7 @@ Tensor<T> attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, 
   const std::int64_t B = q.size(0), Tq = q.size(1), H = q.size(2), Dv = v.size(3);
   detail::Setup<T> setup;
   setup.problem = {.B = B, .Tq = Tq, .Tk = k.size(1), .H = H, .J = k.size(2), .parts = 1, .q = {detail::heads(qs)}, .k = {detail::heads(ks)},
-                   .dk = {q.size(3)}, .v = detail::heads(vs), .dv = Dv, .scale = detail::scale_of<T>(params, q.size(3)), .causal = params.causal, .window = params.window};
+                   .dk = {q.size(3)}, .v = detail::heads(vs), .dv = Dv, .scale = detail::scale_of<T>(params, q.size(3)), .causal = params.causal, .rounded = params.precision != gemm::Precision::native, .window = params.window};
   setup.set_visibility(visibility);
   const Tensor<T> y = Tensor<T>::empty({B, Tq, H, Dv});
   const bool train = autograd::wants_grad(q, k, v);

@@ -1,4 +1,4 @@
-// moelle/attention/bf16_simd.hpp -- a latent cache in bfloat16 -> units that a product multiplies (gemm/dot_simd.hpp).
+// moelle/attention/bf16_simd.hpp -- tiles of scores, and a latent cache in bfloat16 -> units that a product multiplies (gemm/dot_simd.hpp).
 //
 // With vdpbf16ps a unit is a pair of terms. Of scores the terms are channels: a row of the cache is pairs as it lies. Of the output they are keys:
 // two rows are interleaved. Elsewhere a unit is a float that bfloat16 holds exactly, so that results differ by the order of sums alone.
@@ -28,13 +28,13 @@ void bf16_rows_to_f32(std::int64_t rows, std::int64_t n, const std::uint16_t* fr
     for (; i < n; ++i) to[r * ldo + i] = std::uint32_t{from[r * ld + i]} << 16;
   }
 }
-// Weights p[key][columns], columns a whole number of vectors, rounded; keys outside [lo, hi) become 0.
+// x[rows][n], n a whole number of vectors, rounded; rows outside [lo, hi) become 0.
 template <class Arch>
-void weights_to_rounded(std::int64_t keys, std::int64_t columns, std::int64_t lo, std::int64_t hi, const float* p, std::uint32_t* to) {
+void round_rows_alone(std::int64_t rows, std::int64_t n, std::int64_t lo, std::int64_t hi, const float* x, std::int64_t ld, std::uint32_t* to, std::int64_t ldo) {
   using R = Registers<Arch>;
-  for (std::int64_t key = 0; key < keys; ++key)
-    for (std::int64_t c = 0; c < columns; c += R::kLanes)
-      store_as(to + key * columns + c, key < lo || key >= hi ? typename R::U32{} : gemm::simd::round_to_bf16<Arch>(load_as<typename R::F32>(p + key * columns + c)));
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t c = 0; c < n; c += R::kLanes)
+      store_as(to + r * ldo + c, r < lo || r >= hi ? typename R::U32{} : gemm::simd::round_to_bf16<Arch>(load_as<typename R::F32>(x + r * ld + c)));
 }
 
 // Elements of two registers in turn: of their lower (Half = 0) or upper halves.
@@ -63,13 +63,13 @@ void bf16_rows_to_pairs(std::int64_t rows, std::int64_t n, const std::uint16_t* 
   }
 }
 template <class Arch>
-void weights_to_pairs(std::int64_t keys, std::int64_t columns, std::int64_t lo, std::int64_t hi, const float* p, std::uint32_t* to) {
+void round_rows_to_pairs(std::int64_t rows, std::int64_t n, std::int64_t lo, std::int64_t hi, const float* x, std::int64_t ld, std::uint32_t* to, std::int64_t ldo) {
   using R = Registers<Arch>;
-  const auto weight = [&](std::int64_t key, std::int64_t c) __attribute__((always_inline)) {
-    return key < lo || key >= hi ? typename R::U32{} : gemm::simd::round_to_bf16<Arch>(load_as<typename R::F32>(p + key * columns + c));
+  const auto rounded = [&](std::int64_t r, std::int64_t c) __attribute__((always_inline)) {
+    return r < lo || r >= hi ? typename R::U32{} : gemm::simd::round_to_bf16<Arch>(load_as<typename R::F32>(x + r * ld + c));
   };
-  for (std::int64_t key = 0; key < keys; key += 2)
-    for (std::int64_t c = 0; c < columns; c += R::kLanes) store_as(to + key / 2 * columns + c, (weight(key, c) >> 16) | weight(key + 1, c));
+  for (std::int64_t r = 0; r < rows; r += 2)
+    for (std::int64_t c = 0; c < n; c += R::kLanes) store_as(to + r / 2 * ldo + c, (rounded(r, c) >> 16) | rounded(r + 1, c));
 }
 
 // Products of floats that are passed as units of 4 bytes.
@@ -83,10 +83,10 @@ template <class Arch>
 constexpr Bf16Kernels make_bf16_kernels() {
 #if defined(MOELLE_GEMM_PAIRS)
   using Pairs = gemm::simd::Bf16Pairs<Arch>;
-  return {.per = 2, .queries = &gemm::simd::rows_to_bf16<Arch>, .keys = nullptr, .values = &bf16_rows_to_pairs<Arch>, .weights = &weights_to_pairs<Arch>,
+  return {.per = 2, .round_row = &gemm::simd::rows_to_bf16<Arch>, .keys = nullptr, .values = &bf16_rows_to_pairs<Arch>, .round_rows = &round_rows_to_pairs<Arch>,
           .product = &product<Arch, Pairs, false>, .product_turned = &product<Arch, Pairs, true>};
 #else
-  return {.per = 1, .queries = &gemm::simd::rows_to_rounded<Arch>, .keys = &bf16_rows_to_f32<Arch>, .values = &bf16_rows_to_f32<Arch>, .weights = &weights_to_rounded<Arch>,
+  return {.per = 1, .round_row = &gemm::simd::rows_to_rounded<Arch>, .keys = &bf16_rows_to_f32<Arch>, .values = &bf16_rows_to_f32<Arch>, .round_rows = &round_rows_alone<Arch>,
           .product = &float_product<Arch, false>, .product_turned = &float_product<Arch, true>};
 #endif
 }

@@ -8,11 +8,12 @@
 
 namespace moelle::attention::detail {
 
-// One thread's share: all query heads of one key head over a range of query blocks.
-template <class T>
+// One thread's share: all query heads of one key head over a range of query blocks. Unit: what the products multiply (packing.hpp).
+template <class T, class Unit>
 class ForwardTiles {
  public:
-  static constexpr std::int64_t kRow = Packing<T>::kRow;
+  static constexpr std::int64_t kRow = Packing<T, Unit>::kRow;
+  static constexpr bool kRounded = Packing<T, Unit>::kRounded;
 
   // Packs the keys [0, keys) of key head j of sequence b, `first` and those after it, whole blocks.
   ForwardTiles(const Problem<T>& p, std::int64_t b, std::int64_t j, std::int64_t first, std::int64_t keys)
@@ -27,9 +28,11 @@ class ForwardTiles {
     }
     v_size_ = pack_.size_b(kKeyBlock, p.dv);
     const std::int64_t at_v = at.place(blocks * v_size_), at_s = at.place(kQueryBlock * kRow), at_o = at.place(2 * kQueryBlock * ldo_);
+    const std::int64_t at_weights = kRounded ? at.place(kQueryBlock * kRow) : at_s;
     T* base = scratch().template reserve<T>(at.size());
-    for (int i = 0; i < p.parts; ++i) k_[i] = base + at_k[i], q_[i] = base + at_q[i];
-    v_ = base + at_v, s_ = base + at_s, o_ = base + at_o, part_ = o_ + kQueryBlock * ldo_;
+    const auto units = [base](std::int64_t offset) { return reinterpret_cast<Unit*>(base + offset); };
+    for (int i = 0; i < p.parts; ++i) k_[i] = units(at_k[i]), q_[i] = units(at_q[i]);
+    v_ = units(at_v), weights_ = units(at_weights), s_ = base + at_s, o_ = base + at_o, part_ = o_ + kQueryBlock * ldo_;
     for (std::int64_t block = 0; block < blocks; ++block) pack_keys(block);
   }
 
@@ -43,7 +46,7 @@ class ForwardTiles {
     bool first = true;
     for (std::int64_t block = span.begin / kKeyBlock; block * kKeyBlock < span.end; ++block, first = false) {
       const std::int64_t key = block * kKeyBlock, n = std::min(kKeyBlock, keys_ - key);
-      const Cuts cuts(p_, b_, begin, rows, key, n, pack_.mr());
+      const Cuts cuts(p_, b_, begin, rows, key, n, pack_);
       for (int i = 0; i < p_.parts; ++i) visible_product(pack_, cuts, rows, n, p_.dk[i], q_[i], k_[i] + (block - origin_) * k_size_[i], s_, i > 0);
       T part_top[kQueryBlock], part_sum[kQueryBlock];
       softmax(cuts, h, begin, key, first ? top : part_top, first ? sum : part_sum);
@@ -75,24 +78,27 @@ class ForwardTiles {
         } else {
           kernels_.softmax_row(s_ + i * kRow, group.begin, group.end, row.begin, row.end, p_.scale, p_.mask_row(b_, h, begin + i, key), top + i, sum + i);
         }
+        if constexpr (kRounded)
+          kernels_.bf16.round_row(s_ + i * kRow + group.begin, group.end - group.begin, 0, weights_ + i * kRow + group.begin / pack_.per());
       }
   }
   // to[rows][ldo] = P V.
-  void weigh(const Cuts& cuts, std::int64_t n, const T* v, T* to) {
+  void weigh(const Cuts& cuts, std::int64_t n, const Unit* v, T* to) {
     for (std::int64_t c = 0; c < p_.dv; c += pack_.nr())
       cuts.runs([&](std::int64_t g) { return cuts.group[g]; }, [&](const Cuts::Range& keys, std::int64_t g, std::int64_t end) {
-        const std::int64_t r = cuts.first[g], width = pack_.width(c, p_.dv);
-        kernels_.product(cuts.first[end] - r, width, keys.end - keys.begin, s_ + r * kRow + keys.begin, kRow, v + c * n + keys.begin * width, width, to + r * ldo_ + c, ldo_, false);
+        const std::int64_t r = cuts.first[g], width = pack_.width(c, p_.dv), first = pack_.units(keys.begin), last = pack_.units(keys.end);
+        pack_.product(cuts.first[end] - r, width, last - first, weights_ + r * kRow + first, kRow, v + c * pack_.units(n) + first * width, width, to + r * ldo_ + c, ldo_, false);
       });
   }
 
   const Problem<T>& p_;
   std::int64_t b_, j_, origin_, keys_;
-  Packing<T> pack_;
+  Packing<T, Unit> pack_;
   const Kernels<T>& kernels_ = kernels<T>();
   std::int64_t ldo_, k_size_[kMaxParts] = {}, v_size_ = 0;
-  T *k_[kMaxParts] = {}, *q_[kMaxParts] = {};
-  T *v_ = nullptr, *s_ = nullptr, *o_ = nullptr, *part_ = nullptr;
+  Unit *k_[kMaxParts] = {}, *q_[kMaxParts] = {}, *v_ = nullptr;
+  Unit* weights_ = nullptr;  // P as the product has it: the scores' own memory, unless rounded
+  T *s_ = nullptr, *o_ = nullptr, *part_ = nullptr;
 };
 
 }  // namespace moelle::attention::detail

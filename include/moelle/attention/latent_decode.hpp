@@ -26,7 +26,7 @@ class LatentDecode {
   // Queries as columns, in units along the channels.
   void pack_queries(std::int64_t b, std::int64_t i, std::int64_t, float* to) const {
     auto* units = scratch().reserve<std::uint32_t>(p_.H * row_);
-    for (std::int64_t h = 0; h < p_.H; ++h) bf16_.queries(p_.q[0].at(b, i, h), p_.dk[0], 0.0f, units + h * row_);
+    for (std::int64_t h = 0; h < p_.H; ++h) bf16_.round_row(p_.q[0].at(b, i, h), p_.dk[0], 0.0f, units + h * row_);
     pack_.b(gemm::transposed<float>(reinterpret_cast<const float*>(units), row_), units_, p_.H, to);
   }
 
@@ -54,7 +54,7 @@ class LatentDecode {
       std::copy_n(stats + columns_, p_.H, parts.sum + at);
       if (!std::exchange(turned, true)) bf16_.values(n, p_.dv, bits(b, key), rows_.token, values, ldv_);
       const std::int64_t from = lo / bf16_.per, end = (hi + bf16_.per - 1) / bf16_.per;  // a key below lo has weight 0
-      bf16_.weights(end * bf16_.per, columns_, lo, hi, scores, weights);
+      bf16_.round_rows(end * bf16_.per, columns_, lo, hi, scores, columns_, weights, columns_);
       bf16_.product_turned(p_.H, ldv_, end - from, weights + from * columns_, columns_, values + from * ldv_, ldv_, parts.o + at * parts.ldo, parts.ldo, false);
     }
   }

@@ -73,7 +73,7 @@ Tensor<T> shared_rope_attention(const Tensor<T>& q, const Tensor<T>& kv, const T
   detail::Setup<T> setup;
   setup.problem = {.B = B, .Tq = Tq, .Tk = Tk, .H = H, .J = H, .parts = 2, .q = {detail::heads(qs), detail::heads(qs, dims.nope)}, .k = {detail::heads(ks), shared},
                    .dk = {dims.nope, dims.rope}, .v = detail::heads(ks, dims.nope), .dv = dims.value, .scale = detail::scale_of<T>(params, q.size(3)),
-                   .causal = params.causal, .window = params.window};
+                   .causal = params.causal, .rounded = params.precision != gemm::Precision::native, .window = params.window};
   setup.set_visibility(visibility);
   const Tensor<T> y = Tensor<T>::empty({B, Tq, H, dims.value});
   const bool train = autograd::wants_grad(q, kv, k_rope);
@@ -105,9 +105,9 @@ Tensor<T> shared_rope_attention(const Tensor<T>& q, const Tensor<T>& kv, const T
 
 template <class T>
 Tensor<T> mla_expanded(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, const Tensor<T>& kv_b, const MlaDims& dims,
-                       const AttentionParams& params = {}, const Visibility<T>& visibility = {}, gemm::Precision precision = gemm::Precision::native) {
+                       const AttentionParams& params = {}, const Visibility<T>& visibility = {}) {
   detail::check_mla(q, latent, k_rope, kv_b, dims);
-  const Tensor<T> kv = reshape(linear(latent, kv_b, {}, precision), {latent.size(0), latent.size(1), q.size(2), dims.nope + dims.value});
+  const Tensor<T> kv = reshape(linear(latent, kv_b, {}, params.precision), {latent.size(0), latent.size(1), q.size(2), dims.nope + dims.value});
   return shared_rope_attention(q, kv, k_rope, dims, params, visibility);
 }
 

@@ -29,6 +29,7 @@ struct Problem {
   std::int64_t dv = 0;
   T scale = T(1);
   bool causal = true;
+  bool rounded = false;  // operands of the products in bfloat16 (of float only)
   std::int64_t window = 0;
   const std::int32_t* document_begin = nullptr;  // [B, Tq] first and one past the last key of the query's document
   const std::int32_t* document_end = nullptr;

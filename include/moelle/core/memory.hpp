@@ -65,8 +65,8 @@ class MemoryPool {
         larger_.erase(it);
       }
       stats_.live_bytes -= static_cast<std::int64_t>(size);
-      // Keep at most what was ever in use at once: reuse never makes the process larger than its own peak.
-      if (stats_.live_bytes + stats_.cached_bytes + static_cast<std::int64_t>(size) <= stats_.peak_bytes) {
+      // Keep at most a quarter more than was ever in use at once: the phases of a step want other sizes, and fresh memory costs its page faults.
+      if (stats_.live_bytes + stats_.cached_bytes + static_cast<std::int64_t>(size) <= stats_.peak_bytes + stats_.peak_bytes / 4) {
         try {
           free_[size].push_back(p);
           stats_.cached_bytes += static_cast<std::int64_t>(size);

@@ -110,11 +110,11 @@ class MLA : public Attention<T> {
   }
   attention::MlaDims dims() const { return {options.qk_nope_head_dim, options.qk_rope_head_dim, options.v_head_dim}; }
   attention::AttentionParams params() const {
-    return {.scale = rotary_->softmax_scale() / std::sqrt(static_cast<double>(options.qk_nope_head_dim + options.qk_rope_head_dim))};
+    return {.scale = rotary_->softmax_scale() / std::sqrt(static_cast<double>(options.qk_nope_head_dim + options.qk_rope_head_dim)), .precision = this->precision()};
   }
   Tensor<T> expanded(const Tensor<T>& q, const Tensor<T>& latent, const Tensor<T>& k_rope, const Tensor<std::int32_t>& segments) {
     const attention::Visibility<T> visibility{.segments = segments, .mask = {}};
-    if (!packed_latent.defined()) return attention::mla_expanded(q, latent, k_rope, kv_b_proj->weight, dims(), params(), visibility, this->precision());
+    if (!packed_latent.defined()) return attention::mla_expanded(q, latent, k_rope, kv_b_proj->weight, dims(), params(), visibility);
     const Tensor<T> kv = reshape(kv_b_proj->forward(latent), {latent.size(0), latent.size(1), q.size(2), -1});
     return attention::shared_rope_attention(q, kv, k_rope, dims(), params(), visibility);
   }

@@ -66,7 +66,7 @@ class MultiHeadAttention : public Attention<T> {
       k = own->held.keys.view();
       v = own->held.values.view();
     }
-    const attention::AttentionParams params{.scale = rotary_->softmax_scale() / std::sqrt(static_cast<double>(options.head_dim)), .window = options.sliding_window};
+    const attention::AttentionParams params{.scale = rotary_->softmax_scale() / std::sqrt(static_cast<double>(options.head_dim)), .window = options.sliding_window, .precision = this->precision()};
     const Tensor<T> o = attention::attention(q, k, v, params, {.segments = context.segments, .mask = {}});
     return o_proj->forward(reshape(o, {B, length, options.num_attention_heads * options.head_dim}));
   }
