@@ -79,7 +79,7 @@ def yardsticks(section, work):
 
 def finish(row):
     if row["section"] == "attention":
-        row["targets"] = {"product": 0.70, **({"PyTorch": 1.3} if "PyTorch" in row["who"] else {})}
+        row["targets"] = {**({row["against"]: row["target"]} if row["target"] else {}), **({"PyTorch": 1.3} if "PyTorch" in row["who"] else {})}
     return [row]
 
 

@@ -34,8 +34,7 @@ struct Shape {
 };
 // Squares; tokens of one step x widths of the models that the training bench uses; an expert of V2-Lite.
 constexpr Shape kShapes[] = {{"512", 512, 512, 512},          {"1024", 1024, 1024, 1024},      {"2048", 2048, 2048, 2048},
-                             {"pilot q", 2048, 192, 128},     {"pilot mlp", 2048, 768, 128},   {"pilot down", 2048, 128, 384},
-                             {"demo q", 8192, 384, 256},      {"demo mlp", 8192, 1280, 256},   {"demo down", 8192, 256, 640},
+                             {"pilot mlp", 2048, 768, 128},   {"pilot down", 2048, 128, 384},  {"demo mlp", 8192, 1280, 256}, {"demo down", 8192, 256, 640},
                              {"V2-Lite up", 512, 2816, 2048}, {"V2-Lite down", 512, 2048, 1408}};
 struct Experts {
   const char* name;
