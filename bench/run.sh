@@ -6,11 +6,11 @@
 #   grouped     products of experts against dense ones and llama.cpp's mul_mat_id
 #   attention   forward, with gradients, decoding, against products, PyTorch and llama.cpp's flash_attn_ext
 #   operations  the other domains
-#   training    whole steps against PyTorch, the dense twin and a skewed load; memory
+#   training    whole steps against PyTorch, the dense twin and a skewed load; memory; the size "demo" only where it is asked for
 #   generation  prefill and decoding at DeepSeek-V2-Lite's true shape against llama.cpp; 20 GB of memory, not among what runs unasked
 # Before them the machine's own limits are measured (bench/machine); after them bench/report.py puts what has been measured into tables,
 # bench/results/NAME.json and NAME.png. NAME is what was asked for, or "all". Contenders take turns, seven rounds, on one and on two threads;
-# all of it takes most of an hour on two cores, with --quick (three short rounds, the smallest training size) a third of that.
+# all of it takes about half an hour on two cores, with --quick (three short rounds) a third of that.
 #   MOELLE_LLAMA_PYTHON   an interpreter with llama-cpp-python (and gguf for generation): pip install llama-cpp-python compiles llama.cpp
 # Measure on an otherwise idle machine. Results that did not work out are kept in bench/LOG.md.
 set -uo pipefail
@@ -75,9 +75,9 @@ operations() {
   done
 }
 training() {
-  local sizes=(--size pilot demo)
-  [[ ${#quick[@]} -eq 0 ]] || sizes=(--size pilot)
-  compare "$PYTHON" bench/training/compare.py bench_training_train_step training "${sizes[@]}" --threads "${thread_counts[@]}"
+  local sizes=(pilot)
+  [[ $name == all || ${#quick[@]} -gt 0 ]] || sizes+=(demo)
+  compare "$PYTHON" bench/training/compare.py bench_training_train_step training --size "${sizes[@]}" --threads "${thread_counts[@]}"
 }
 generation() {
   local repeat=7

@@ -59,6 +59,9 @@ plain_buffers = function(BASE, "ggml_backend_cpu_buffer_type", P)
 plan_graph = function(CPU, "ggml_graph_plan", Plan, P, C.c_int, P)
 compute_graph = function(CPU, "ggml_graph_compute", C.c_int, P, C.POINTER(Plan))
 function(CPU, "ggml_cpu_init", None)()
+LOG = C.CFUNCTYPE(None, C.c_int, C.c_char_p, P)
+quiet = LOG(lambda level, text, data: None)  # kept: ggml calls it as long as it lives
+function(BASE, "ggml_log_set", None, LOG, P)(quiet, None)
 try:
     repacked_buffers = function(CPU, "_Z35ggml_backend_cpu_repack_buffer_typev", P)
 except AttributeError:
