@@ -30,6 +30,11 @@ def linear(inputs, outputs):
     return nn.Linear(inputs, outputs, bias=False)
 
 
+class Norm(nn.RMSNorm):
+    def forward(self, x):  # a weight of another type than x would keep PyTorch from its fused operator
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), 1e-6)
+
+
 def rotate(x, angle):
     """Pairs of neighbours [..., T, R] turned by angle [T, R/2]."""
     even, odd, c, s = x[..., ::2], x[..., 1::2], angle.cos(), angle.sin()
@@ -41,7 +46,7 @@ class LatentAttention(nn.Module):
         super().__init__()
         self.heads, self.sizes, self.rank = heads, (nope, rope), rank
         self.queries, self.latent = linear(width, heads * (nope + rope)), linear(width, rank + rope)
-        self.norm, self.keys_values, self.out = nn.RMSNorm(rank, eps=1e-6), linear(rank, heads * 2 * nope), linear(heads * nope, width)
+        self.norm, self.keys_values, self.out = Norm(rank), linear(rank, heads * 2 * nope), linear(heads * nope, width)
         self.register_buffer("angle", torch.outer(torch.arange(length).float(), 10000.0 ** (-torch.arange(0, rope, 2) / rope)))
 
     def forward(self, x):
@@ -106,12 +111,12 @@ class Model(nn.Module):
     def __init__(self, size, kind, experts):
         super().__init__()
         width, layers, heads, nope, rope, rank, dense, hidden, top, vocabulary, _, length = SIZES[size]
-        self.embed, self.norm, self.head = nn.Embedding(vocabulary, width), nn.RMSNorm(width, eps=1e-6), linear(width, vocabulary)
+        self.embed, self.norm, self.head = nn.Embedding(vocabulary, width), Norm(width), linear(width, vocabulary)
         self.layers = nn.ModuleList()
         for i in range(layers):
             mlp = Mixture(width, hidden, top, experts) if kind == "MoE" and i > 0 else Swiglu(width, dense)
             attention = LatentAttention(width, heads, nope, rope, rank, length)
-            self.layers.append(nn.ModuleList((nn.RMSNorm(width, eps=1e-6), attention, nn.RMSNorm(width, eps=1e-6), mlp)))
+            self.layers.append(nn.ModuleList((Norm(width), attention, Norm(width), mlp)))
 
     def forward(self, ids):
         x = self.embed(ids)

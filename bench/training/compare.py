@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,14 +78,13 @@ def speed(threads):
     turns.run(options.moelle, threads=threads, yardsticks=yardsticks, finish=split, json_path=options.json, pattern=works, quick=options.quick)
 
 
+# By a process of its own: a child's ru_maxrss counts what its parent had when it was started.
+PEAK = "import os, sys; pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); _, s, u = os.wait4(pid, 0); print(u.ru_maxrss * 1024, file=sys.stderr); sys.exit(s != 0)"
+
+
 def peak_of(command):
-    """Largest resident memory of a process."""
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        raise RuntimeError(f"compare: {Path(command[0]).name} ended with status {child.returncode}")
-    return usage.ru_maxrss * 1024
+    """Largest resident memory of a process, in bytes."""
+    return int(subprocess.run([sys.executable, "-c", PEAK, *command], check=True, capture_output=True, text=True).stderr.split()[-1])
 
 
 def memory(size, kind, precision, threads):
