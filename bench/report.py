@@ -134,10 +134,11 @@ def table(section, rows):
 
 
 def groups(rows):
-    """{(section, group): rows}: lines of the summary and of the picture."""
+    """{(section, group): rows}: lines of the summary and of the picture, section by section."""
     found = {}
-    for row in rows:
-        found.setdefault((row["section"], row.get("group") or row["work"]), []).append(row)
+    for section, members in by_section(rows).items():
+        for row in members:
+            found.setdefault((section, row.get("group") or row["work"]), []).append(row)
     return found
 
 

@@ -70,8 +70,8 @@ def annotate(axes, y, members):
         missing = f" ({sum(verdicts)}/{len(verdicts)})" if not all(verdicts) and len(verdicts) > 1 else ""
         return INK if not verdicts else MET if all(verdicts) else MISSED, "bold" if verdicts else "normal", missing
 
-    color, weight, missing = judged("limit")
-    axes.text(1.10, y, f"{median_share(members, own):.0%}{missing}", transform=at, va="center", ha="right", fontsize=6.8, color=color, weight=weight)
+    color, weight, _ = judged("limit")
+    axes.text(1.10, y, f"{median_share(members, own):.0%}", transform=at, va="center", ha="right", fontsize=6.8, color=color, weight=weight)
     for i, name in enumerate(yardsticks(members)[:2]):
         ratio = statistics.median(row["ratios"][name]["median"] for row in members if name in row["ratios"])
         color, weight, missing = judged(name)

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SECONDS, QUICK_SECONDS, SETTLE = 0.03, 0.005, 0.02
+SECONDS, QUICK_SECONDS, SETTLE = 0.03, 0.005, 0.03
 
 
 class Yardstick:
@@ -77,6 +77,7 @@ def run(program, *, threads, yardsticks, json_path=None, finish=lambda row: [row
         def leave_round():
             for y in others if rounds else []:
                 y.sample()
+            time.sleep(SETTLE)
 
         for line in child.stdout:
             if not line.startswith("await "):
