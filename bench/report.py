@@ -4,11 +4,13 @@
     report.py --machine machine.1.json machine.2.json --name all --out bench/results rows.jsonl ...
 
 A row is one work by several contenders, whose samples (seconds per call) were taken in turns:
-    {"section": "products", "work": "bf16 128x2816x2048", "threads": 1, "who": {"moelle": [..], "oneDNN": [..]}, "flops": 1.47e9,
-     "bytes": null, "limit": "bf16_gflops", "target": 0.97, "against": "oneDNN"}
+    {"section": "products", "work": "bf16 128x2816x2048", "group": "bf16, 128 rows", "threads": 1, "who": {"moelle": [..], "oneDNN": [..]},
+     "flops": 1.47e9, "bytes": null, "limit": "bf16_gflops", "target": 0.97, "against": "oneDNN"}
 `limit` names what binds the work in the machine's JSON (bench_machine); `target` is a ratio to the rate of `against`, or a share of the limit
-where `against` is null. Flops, bytes, limit, target and against may be null. Ratios are formed sample by sample: what slows the machine
-down for a while slows both, so the ratio holds where the rates do not. All figures are medians [least .. most].
+where `against` is null; "targets": {"oneDNN": 0.97, "limit": 0.9} says several. Works of one group share a line of the summary and of the
+picture. "unit": "tok/s" with "items" per call shows those instead of flops; "unit": "MiB" says that the samples are bytes of memory. All but
+section, work, threads and who may be left out or null. Ratios are formed sample by sample: what slows the machine down for a while slows
+both, so the ratio holds where the rates do not. All figures are medians [least .. most].
 """
 from __future__ import annotations
 
@@ -21,6 +23,8 @@ from pathlib import Path
 
 OWN = "moelle"
 UNITS = {"fp32_gflops": "GF/s", "bf16_gflops": "GF/s", "int8_gops": "GOP/s", "read_gbs": "GB/s", "read_4k_gbs": "GB/s"}
+ARITHMETIC = [key for key in UNITS if not key.startswith("read")]
+SCALING = 1.9  # what two threads should do in the time of one, where arithmetic binds
 
 
 def spread(values):
@@ -56,22 +60,36 @@ def amount_of(row):
     return (bytes_ * 1e-9, "GB/s") if bytes_ else (1.0, "1/s")
 
 
+def rates_of(row):
+    """{contender: spread of its rate} and the unit."""
+    who = row["who"]
+    if row.get("unit") == "MiB":
+        return {name: spread([bytes_ / 2**20 for bytes_ in samples]) for name, samples in who.items()}, "MiB"
+    amount, unit = (row["items"], row["unit"]) if row.get("items") else amount_of(row)
+    return {name: spread([amount / s for s in seconds]) for name, seconds in who.items()}, unit
+
+
+def targets_of(row):
+    """{name of a yardstick or "limit": ratio}"""
+    if row.get("targets") is not None:
+        return row["targets"]
+    return {} if row.get("target") is None else {row.get("against") or "limit": row["target"]}
+
+
 def summarize(row, machines):
-    """The row, and besides: unit, who the report is about, rates, ratios of its rate to the others', shares of the limit, whether the target is met."""
+    """The row, and besides: unit, who the report is about, rates, ratios of its rate to the others', shares of the limit, which targets are met."""
     who, own = row["who"], OWN if OWN in row["who"] else next(iter(row["who"]), None)
     counts = {name: len(seconds) for name, seconds in who.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
         raise ValueError(f"report: contenders must have as many samples as each other, and some; got work={row['work']!r} samples={counts}")
-    amount, unit = amount_of(row)
-    rates = {name: spread([amount / s for s in seconds]) for name, seconds in who.items()}
+    rates, unit = rates_of(row)
     ratios = {name: spread([theirs / ours for ours, theirs in zip(who[own], seconds)]) for name, seconds in who.items() if name != own}
     limit = machines.get(row["threads"], {}).get(row.get("limit"), {}).get("median")
-    shares = {name: rate["median"] / limit for name, rate in rates.items()} if limit else {}
-    target, against, reached = row.get("target"), row.get("against"), None
-    if target is not None:
-        reached = shares.get(own) if against is None else ratios.get(against, {}).get("median")
-    return {**row, "own": own, "unit": unit, "rates": rates, "ratios": ratios, "limit_rate": limit, "shares": shares, "reached": reached,
-            "met": None if reached is None else reached >= target}
+    shares = {name: amount_of(row)[0] / statistics.median(seconds) / limit for name, seconds in who.items()} if limit else {}
+    targets = targets_of(row)
+    reached = {name: shares.get(own) if name == "limit" else ratios.get(name, {}).get("median") for name in targets}
+    met = {name: reached[name] >= goal for name, goal in targets.items() if reached[name] is not None}
+    return {**row, "own": own, "unit": unit, "rates": rates, "ratios": ratios, "limit_rate": limit, "shares": shares, "targets": targets, "reached": reached, "met": met}
 
 
 def by_section(rows):
@@ -90,19 +108,17 @@ def number(x):
 
 
 def target_text(row):
-    if row.get("target") is None:
-        return ""
-    goal = f"{row['target']:.2f} of {row.get('against') or 'limit'}"
-    return f"{goal}: {'not measured' if row['met'] is None else 'met' if row['met'] else 'MISSED'}"
+    verdict = {True: "met", False: "MISSED", None: "not measured"}
+    return ", ".join(f"{goal:.2f} of {name}: {verdict[row['met'].get(name)]}" for name, goal in row["targets"].items())
 
 
 def cells(row, others):
     rate = row["rates"][row["own"]]
-    out = [row["work"], str(row["threads"]), number(rate["median"]), f"[{number(rate['min'])} .. {number(rate['max'])}]", row["unit"],
+    out = [row["work"], str(row["threads"]), number(rate["median"]), f"[{number(rate['min'])} .. {number(rate['max'])}]" if len(row["who"][row["own"]]) > 1 else "", row["unit"],
            f"{row['shares'][row['own']]:.2f}" if row["shares"] else "-"]
     for name in others:
         r = row["ratios"].get(name)
-        out.append(f"{r['median']:.2f} [{r['min']:.2f} .. {r['max']:.2f}]" if r else "-")
+        out.append("-" if not r else f"{r['median']:.2f}" + (f" [{r['min']:.2f} .. {r['max']:.2f}]" if len(row["who"][name]) > 1 else ""))
     return [*out, target_text(row)]
 
 
@@ -117,9 +133,62 @@ def table(section, rows):
     return [text[0], "-" * max(map(len, text)), *text[1:]]
 
 
+def groups(rows):
+    """{(section, group): rows}: lines of the summary and of the picture, section by section."""
+    found = {}
+    for section, members in by_section(rows).items():
+        for row in members:
+            found.setdefault((section, row.get("group") or row["work"]), []).append(row)
+    return found
+
+
+def summary(rows):
+    """Lines of text: what each target came to, over the works of a group, for every number of threads."""
+    lines, section = [], None
+    threads = sorted({row["threads"] for row in rows})
+    for (name, group), members in groups(rows).items():
+        for other in dict.fromkeys(other for row in members for other in row["targets"]):
+            judged = {t: [row for row in members if row["threads"] == t and other in row["met"]] for t in threads}
+            if not any(judged.values()):
+                continue
+            goal = min(row["targets"][other] for row in members if other in row["targets"])
+            cells_ = []
+            for t in threads:
+                reached = [row["reached"][other] for row in judged[t]]
+                met = sum(row["met"][other] for row in judged[t])
+                cells_.append((f"{statistics.median(reached):.2f}" + (f" [{min(reached):.2f} .. {max(reached):.2f}]" if len(reached) > 1 else ""),
+                               ("met" if met == len(reached) else f"{met} of {len(reached)} met" if met else "MISSED")) if reached else ("-", ""))
+            if name != section:
+                lines.append([name, "", *[""] * (2 * len(threads))])
+                section = name
+            lines.append(["  " + group, f">= {goal:.2f} of {other}", *(c for pair in cells_ for c in pair)])
+    if not lines:
+        return []
+    head = ["targets", "", *(c for t in threads for c in (f"{t} thread{'s' if t > 1 else ''}", ""))]
+    widths = [max(map(len, column)) for column in zip(head, *lines)]
+    text = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in [head, *lines]]
+    return [text[0], "-" * max(map(len, text)), *text[1:]]
+
+
+def scaling(rows, machines):
+    """Lines of text: what a second thread brings where arithmetic binds, by section; both thread counts are of this run, not of the same rounds."""
+    rates = {(row["section"], row["work"], row["threads"]): row["rates"][row["own"]]["median"] for row in rows if row.get("limit") in ARITHMETIC}
+    sections = {}
+    for (section, work, threads), rate in rates.items():
+        if threads == 2 and (section, work, 1) in rates:
+            sections.setdefault(section, []).append((rate / rates[section, work, 1], work))
+    lines = [f"  {key:38} {machines[2][key]['median'] / machines[1][key]['median']:.2f} (the machine's own)" for key in ARITHMETIC
+             if sections and {1, 2} <= set(machines) and key in machines[1] and key in machines[2]]
+    for section, ratios in sections.items():
+        values, least = [r for r, _ in ratios], min(ratios)
+        lines.append(f"  {section:38} {statistics.median(values):.2f} [{least[0]:.2f} .. {max(values):.2f}]  {sum(v >= SCALING for v in values)} of {len(values)} "
+                     f"at {SCALING} or more; least: {least[1]}")
+    return [f"two threads over one, where arithmetic binds (target {SCALING})", *lines] if lines else []
+
+
 def disturbed(machine):
     """Peaks of arithmetic that came out much higher at times than in the median: something else was running, and shares come out too high."""
-    return [key for key in UNITS if not key.startswith("read") and key in machine and machine[key]["max"] > 1.1 * machine[key]["median"]]
+    return [key for key in ARITHMETIC if key in machine and machine[key]["max"] > 1.1 * machine[key]["median"]]
 
 
 def print_report(rows, machines, file=None):
@@ -130,9 +199,12 @@ def print_report(rows, machines, file=None):
             print(f"  the machine was not idle while {', '.join(disturbed(machine))} were measured: shares of them are too high", file=file)
     for section, group in by_section(rows).items():
         print("", *table(section, group), sep="\n", file=file)
-    judged = [row for row in rows if row["met"] is not None]
-    if judged:
-        print(f"\n{sum(row['met'] for row in judged)} of {len(judged)} targets met", file=file)
+    for part in (scaling(rows, machines), summary(rows)):
+        if part:
+            print("", *part, sep="\n", file=file)
+    verdicts = [met for row in rows for met in row["met"].values()]
+    if verdicts:
+        print(f"\n{sum(verdicts)} of {len(verdicts)} targets met", file=file)
 
 
 # --- files -------------------------------------------------------------------------------------------------------------------
@@ -145,7 +217,7 @@ def draw(rows, machines, path):
     except ImportError:
         print("no picture: matplotlib must be installed", file=sys.stderr)
         return False
-    return draw_shares(by_section([row for row in rows if row["shares"]]), machines, path)
+    return draw_shares(groups([row for row in rows if row["shares"]]), machines, path)
 
 
 def main(arguments=None):

@@ -1,28 +1,40 @@
 #!/usr/bin/env bash
-# bench/run.sh [gemm|operations|training|generation ...] -- builds the benchmarks and prints ratios to the yardsticks, all from one run.
+# bench/run.sh [--quick] [gemm|grouped|attention|operations|training|generation ...] -- builds the benchmarks and prints ratios to the yardsticks,
+# all from one run.
 #
-#   gemm        float products against oneDNN and Eigen     operations   the other domains' Google Benchmarks
-#   training    whole training steps against PyTorch's best variant, interleaved (bench/training/compare.py)
+#   gemm        products with packed weights and those of training against oneDNN and Eigen; float and int8 held to AVX2, oneDNN as well
+#   grouped     products of experts against dense ones and llama.cpp's mul_mat_id
+#   attention   forward, with gradients, decoding, against products, PyTorch and llama.cpp's flash_attn_ext
+#   operations  the other domains
+#   training    whole steps against PyTorch, the dense twin and a skewed load; memory; the size "demo" only where it is asked for
 #   generation  prefill and decoding at DeepSeek-V2-Lite's true shape against llama.cpp; 20 GB of memory, not among what runs unasked
-# Before them the machine's own limits are measured (bench/machine); after them bench/report.py puts what the benchmarks on
-# bench/samples.hpp have written into tables, bench/results/NAME.json and NAME.png. NAME is what was asked for, or "all".
+# Before them the machine's own limits are measured (bench/machine); after them bench/report.py puts what has been measured into tables,
+# bench/results/NAME.json and NAME.png. NAME is what was asked for, or "all". Contenders take turns, seven rounds, on one and on two threads;
+# all of it takes about half an hour on two cores, with --quick (three short rounds) a third of that.
+#   MOELLE_LLAMA_PYTHON   an interpreter with llama-cpp-python (and gguf for generation): pip install llama-cpp-python compiles llama.cpp
 # Measure on an otherwise idle machine. Results that did not work out are kept in bench/LOG.md.
 set -uo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+parts=(gemm grouped attention operations training generation)
+quick=() what=()
+for argument in "$@"; do
+  if [[ $argument == --quick ]]; then quick=(--quick); continue; fi
+  [[ " ${parts[*]} " == *" $argument "* ]] || { echo "bench/run.sh: what to run must be one of ${parts[*]}; got $argument" >&2; exit 2; }
+  what+=("$argument")
+done
+name="${what[*]:-all}"
+name="${name// /-}"
+[[ ${#what[@]} -gt 0 ]] || what=(gemm grouped attention operations training)
 set +u
 source "$root/scripts/setup.sh" bench || exit 1
 set +e -u
 cd "$root"
-unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE DNNL_MAX_CPU_ISA OMP_NUM_THREADS  # whatever holds a yardstick back
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE DNNL_MAX_CPU_ISA ONEDNN_MAX_CPU_ISA MOELLE_ISA OMP_NUM_THREADS  # whatever holds anybody back
+llama_python="${MOELLE_LLAMA_PYTHON:-$PYTHON}"
 build="${MOELLE_BUILD:-$root/build}/bench"
-what=("$@")
-name="${*:-all}"
-name="${name// /-}"
-[[ ${#what[@]} -gt 0 ]] || what=(gemm operations training)
-for w in "${what[@]}"; do
-  [[ $w =~ ^(gemm|operations|training|generation)$ ]] || { echo "bench/run.sh: what to run must be gemm, operations, training or generation; got $w" >&2; exit 2; }
-done
-thread_counts=(1 2)
+bin="$build/bench"
+thread_counts=(1)
+[[ $(nproc) -lt 2 ]] || thread_counts+=(2)
 cmake -S . -B "$build" -G Ninja -DMOELLE_BENCH=ON -DMOELLE_TESTS=OFF -DMOELLE_EXAMPLES=OFF >/dev/null || exit 1
 cmake --build "$build" -j "$(nproc)" >/dev/null || { echo "bench/run.sh: the benchmarks do not build" >&2; exit 1; }
 results="$build/results"
@@ -35,32 +47,47 @@ on_samples() {  # TARGET: is it written on bench/samples.hpp? If not, on Google 
   local rest="${1#bench_}"
   grep -q 'samples\.hpp' "bench/${rest%%_*}/bench_${rest#*_}.cpp"
 }
-run_bench() {  # TARGET [OPTION...]: once per number of threads if its figures go into the report, else once with these options
+samples() {  # TARGET [OPTION...]: once per number of threads
   local target="$1" t
   shift
-  if on_samples "$target"; then
-    for t in "${thread_counts[@]}"; do "$build/bench/$target" --threads="$t" --json="$results/$target.jsonl" || failed=1; done
-  else
-    "$build/bench/$target" "$@" || failed=1
-  fi
+  for t in "${thread_counts[@]}"; do "$bin/$target" --threads="$t" --json="$results/$target.jsonl" "${quick[@]}" "$@" || failed=1; done
+}
+compare() {  # INTERPRETER SCRIPT TARGET ROWS [OPTION...]: a program and yardsticks in Python in turns
+  local python="$1" script="$2" target="$3" rows="$4"
+  shift 4
+  "$python" "$script" --moelle "$bin/$target" --json "$results/$rows.jsonl" "${quick[@]}" "$@" || failed=1
 }
 gemm() {
-  local target t
-  for target in $(targets | grep '^bench_gemm_'); do
-    if on_samples "$target"; then run_bench "$target"; continue; fi
-    for t in "${thread_counts[@]}"; do run_bench "$target" --threads="$t"; done
-  done
+  samples bench_gemm_gemm
+  samples bench_gemm_packed --filter='^products/'
+  grep -q avx512 /proc/cpuinfo &&
+    MOELLE_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 samples bench_gemm_packed --filter='^products, avx2 only/(f32|int8) (512x512|1024x1024|2048x2048|(8|32|128|512)x2816)x'
+}
+grouped() { compare "$llama_python" bench/peers/compare_llama.py bench_gemm_packed grouped --filter '^experts/' --threads "${thread_counts[@]}"; }
+attention() {
+  compare "$PYTHON" bench/attention/compare.py bench_attention_attention attention --filter '^attention/|^decoding/(grouped|latent f32)' --threads "${thread_counts[@]}"
+  compare "$llama_python" bench/peers/compare_llama.py bench_attention_attention decoding --filter '^decoding/latent bf16' --threads "${thread_counts[@]}"
 }
 operations() {
   local target
-  for target in $(targets | grep -vE '^bench_(gemm|training|machine|generation)_'); do run_bench "$target" --benchmark_min_time=0.1; done
+  for target in $(targets | grep -vE '^bench_(gemm|attention|training_train_step|machine|generation)'); do
+    if on_samples "$target"; then samples "$target"; else "$bin/$target" --benchmark_min_time=0.1 || failed=1; fi
+  done
 }
-training() { "$PYTHON" bench/training/compare.py --moelle "$build/bench/bench_training_train_step" --json "$results/training.jsonl" || failed=1; }
-generation() { "$PYTHON" bench/generation/compare.py --moelle "$build/bench/bench_generation_v2lite" --json "$results/generation.jsonl" || failed=1; }
+training() {
+  local sizes=(pilot)
+  [[ $name == all || ${#quick[@]} -gt 0 ]] || sizes+=(demo)
+  compare "$PYTHON" bench/training/compare.py bench_training_train_step training --size "${sizes[@]}" --threads "${thread_counts[@]}"
+}
+generation() {
+  local repeat=7
+  [[ ${#quick[@]} -eq 0 ]] || repeat=3
+  "$llama_python" bench/generation/compare.py --moelle "$bin/bench_generation_v2lite" --json "$results/generation.jsonl" --repeat "$repeat" || failed=1
+}
 
 grep -m1 'model name' /proc/cpuinfo || true
 for t in "${thread_counts[@]}"; do  # more threads than cores have no limit to be compared with
-  "$build/bench/bench_machine_machine" --threads="$t" --json="$results/machine.$t.json" || true
+  "$bin/bench_machine_machine" --threads="$t" --json="$results/machine.$t.json" || true
 done
 for w in "${what[@]}"; do "$w"; done
 shopt -s nullglob

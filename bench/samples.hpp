@@ -1,6 +1,6 @@
 // bench/samples.hpp -- timings of the same work by several contenders, taken in turns, as rows for bench/report.py.
 //
-//   bench::Samples samples(argc, argv);   // --threads=N --json=FILE --filter=REGEX --quick
+//   bench::Samples samples(argc, argv);   // --threads=N --json=FILE --filter=REGEX --quick --paced
 //   for (const Shape& s : kShapes) {
 //     if (!samples.wants("products", s.name)) continue;   // before the operands are made
 //     ...
@@ -10,6 +10,8 @@
 // A contender is called with the number of its calls so far, or with nothing. The first one is whom the report is about. One sample is
 // the mean of as many calls as take 30 ms; samples go A B C A B C ..., so that a disturbance hits everybody and ratios can be formed
 // sample by sample. Each row is written as soon as it is measured: what an interrupted run has measured is kept.
+// --paced: before a work "await work SECTION/WORK", before each round "await turn" is printed and a line of input awaited: bench/turns.py measures
+// yardsticks that are Python programs in between.
 #pragma once
 #include <algorithm>
 #include <chrono>
@@ -43,9 +45,10 @@ inline void keep(const V& value) {
 struct Contender {
   std::string who;
   std::function<void(std::int64_t)> call;
+  double part;  // of the work that a call does: its seconds count divided by this
 
   template <class F>
-  Contender(std::string name, F f) : who(std::move(name)) {
+  Contender(std::string name, F f, double part_of_work = 1) : who(std::move(name)), part(part_of_work) {
     if constexpr (std::is_invocable_v<F&, std::int64_t>)
       call = std::move(f);
     else
@@ -55,6 +58,7 @@ struct Contender {
 
 struct Work {
   std::string section{}, work{};
+  std::string group{};          // works that the summary and the picture put into one line; empty: a line of its own
   double flops = 0, bytes = 0;  // of one call; 0: not given
   std::string limit{};          // what binds it: fp32_gflops, bf16_gflops, int8_gops (counted by flops), read_gbs, read_4k_gbs (by bytes)
   double target = 0;            // ratio to `against`, or share of the limit if that is empty; 0: none
@@ -73,6 +77,7 @@ class Samples {
   }
 
   int threads() const { return threads_; }
+  bool quick() const { return quick_; }
   bool wants(const std::string& section, const std::string& work) const { return std::regex_search(section + "/" + work, filter_); }
 
   // For works that can all be kept at once; measure() for those that cannot.
@@ -85,10 +90,13 @@ class Samples {
   void measure(const Work& work) {
     if (!wants(work.section, work.work)) return;
     check(work);
+    if (paced_) await("work " + work.section + "/" + work.work);
     std::vector<Turn> turns;
     for (const Contender& c : work.contenders) turns.push_back(prepared(c));
-    for (int round = 0; round < (quick_ ? kQuickRounds : kRounds); ++round)
+    for (int round = 0; round < (quick_ ? kQuickRounds : kRounds); ++round) {
+      if (paced_) await("turn");
       for (Turn& turn : turns) sample(turn);
+    }
     print(work, turns);
     if (json_.is_open()) write(work, turns);
   }
@@ -124,8 +132,10 @@ class Samples {
       }
     } else if (arg == "--quick") {
       quick_ = true;
+    } else if (arg == "--paced") {
+      paced_ = true;
     } else {
-      fail("options are --threads=N --json=FILE --filter=REGEX --quick; got " + arg);
+      fail("options are --threads=N --json=FILE --filter=REGEX --quick --paced; got " + arg);
     }
   }
 
@@ -135,6 +145,13 @@ class Samples {
                    str("limit must be one of bench_machine's; got work=", w.work, " limit=", w.limit));
     MOELLE_REQUIRE("bench", !w.contenders.empty(), str("there must be somebody to do the work; got work=", w.work, " contenders=0"));
     MOELLE_REQUIRE("bench", w.limit.empty() || amount(w) > 0, str("a work with a limit must say its flops or bytes; got work=", w.work, " limit=", w.limit));
+  }
+
+  static void await(const std::string& what) {
+    std::printf("await %s\n", what.c_str());
+    std::fflush(stdout);
+    for (int c = std::getchar(); c != '\n'; c = std::getchar())
+      if (c == EOF) std::exit(0);  // nobody is there any more
   }
 
   static double timed(Turn& turn, std::int64_t calls) {
@@ -160,7 +177,7 @@ class Samples {
   void sample(Turn& turn) const {
     settle();
     if (turn.calls > 1) timed(turn, 1);  // brings back the caches, the last turn was somebody else's
-    turn.seconds.push_back(timed(turn, turn.calls) / static_cast<double>(turn.calls));
+    turn.seconds.push_back(timed(turn, turn.calls) / static_cast<double>(turn.calls) / turn.contender->part);
   }
 
   // OpenMP's threads spin for milliseconds after their last region: they would hold cores that are now the next contender's.
@@ -215,7 +232,7 @@ class Samples {
   static std::string or_null(const std::string& text) { return text.empty() ? "null" : quoted(text); }
 
   void write(const Work& w, const std::vector<Turn>& turns) {
-    json_ << "{\"section\": " << quoted(w.section) << ", \"work\": " << quoted(w.work) << ", \"threads\": " << threads_ << ", \"who\": {";
+    json_ << "{\"section\": " << quoted(w.section) << ", \"work\": " << quoted(w.work) << ", \"group\": " << or_null(w.group) << ", \"threads\": " << threads_ << ", \"who\": {";
     for (const Turn& turn : turns) {
       json_ << (&turn == &turns[0] ? "" : ", ") << quoted(turn.contender->who) << ": [";
       for (std::size_t i = 0; i < turn.seconds.size(); ++i) json_ << (i == 0 ? "" : ", ") << number(turn.seconds[i]);
@@ -226,7 +243,7 @@ class Samples {
   }
 
   int threads_ = 1;
-  bool quick_ = false;
+  bool quick_ = false, paced_ = false;
   std::regex filter_{""};
   std::ofstream json_;
   std::string heading_;

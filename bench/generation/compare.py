@@ -24,7 +24,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--moelle", required=True, help="the program bench_generation_v2lite")
 parser.add_argument("--format", nargs="+", choices=list(PAIRS), default=list(PAIRS))
 parser.add_argument("--threads", default="1,2")
-parser.add_argument("--repeat", type=int, default=5)
+parser.add_argument("--repeat", type=int, default=7)
 parser.add_argument("--python", default=sys.executable, help="an interpreter with llama-cpp-python and gguf")
 parser.add_argument("--dir", default=tempfile.gettempdir(), help="where llama.cpp's model files are kept (9 and 17 GB)")
 parser.add_argument("--json", help="append rows for bench/report.py to this file")
@@ -52,10 +52,10 @@ def llama(fmt):
 
 
 def record(fmt, threads, work, ours, theirs):
-    tokens = {"moelle": [1 / t for t in ours]}
+    tokens = {"moelle": [1 / rate(ours) for rate in (statistics.median, min, max)]}  # of llama.cpp's samples only these are known
     if theirs:
         tokens["llama.cpp"] = [1 / t for t in theirs]
-    row = {"section": "generation, V2-Lite", "work": f"{fmt} {work}", "threads": threads, "who": tokens, "flops": 4.345e9 if work != "decode" else None, "bytes": None,
+    row = {"section": "generation, V2-Lite", "work": f"{fmt} {work}", "threads": threads, "who": tokens, "unit": "tok/s", "items": 1, "flops": 4.345e9 if work != "decode" else None, "bytes": None,
            "limit": "int8_gops" if work != "decode" else None, "target": TARGETS[work] if theirs else None, "against": "llama.cpp" if theirs else None}
     with open(options.json, "a") as out:
         out.write(json.dumps(row) + "\n")

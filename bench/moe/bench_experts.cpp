@@ -78,9 +78,9 @@ void products(benchmark::State& state, const Size& s, double skew) {
                                .b = gemm::plain<float>(b.data(), n), .c = c.data(), .ldc = n, .stride_c = m * n});
   };
   for (auto _ : state) {
-    const Tensor<float> H = moe::detail::grouped_rows(X, l.gate_up, true, p), P = moe::detail::grouped_rows(G, l.down, false, p);
-    benchmark::DoNotOptimize(moe::detail::grouped_rows(P, l.down, true, p).data());
-    benchmark::DoNotOptimize(moe::detail::grouped_rows(H, l.gate_up, false, p).data());
+    const Tensor<float> H = moe::detail::grouped_rows(X, l.gate_up, true, p, gemm::Precision::native), P = moe::detail::grouped_rows(G, l.down, false, p, gemm::Precision::native);
+    benchmark::DoNotOptimize(moe::detail::grouped_rows(P, l.down, true, p, gemm::Precision::native).data());
+    benchmark::DoNotOptimize(moe::detail::grouped_rows(H, l.gate_up, false, p, gemm::Precision::native).data());
     grad(G, P, dd);
     grad(H, X, du);
   }

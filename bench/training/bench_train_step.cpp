@@ -1,19 +1,17 @@
-// bench/training/bench_train_step.cpp -- tokens per second of a whole training step: forward, backward, clipping, AdamW.
+// bench/training/bench_train_step.cpp -- a whole training step: forward, backward, clipping, AdamW or Muon.
 //
 // Sizes are the presets pilot, demo and small, as mixture of experts and as dense twin, on random tokens, another batch every step
-// so that expert loads change. Prints one JSON object: {"size", "model", "threads", "tok_s", "lo", "hi", "gflops", "params",
-// "state_bytes": weights, moments and gradients, "activation_bytes": what the peak has beyond them}.
-//   train_step pilot|demo|small moe|dense THREADS [STEPS [f32|bf16|fp8 [SKEW [adamw|muon]]]]     SKEW: the first expert of each layer gets that many times the mean
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
+// so that expert loads change. The mixture takes turns with its dense twin and with itself under a load whose largest expert gets five times
+// the mean. compare.py measures PyTorch in the same rounds. One step of `small` takes half a minute: --filter chooses.
+#include <cstdint>
+#include <memory>
 #include <string>
-#include <vector>
 
-#include <moelle/core/memory.hpp>
 #include <moelle/estimate.hpp>
 #include <moelle/models.hpp>
 #include <moelle/training.hpp>
+
+#include <samples.hpp>
 
 using namespace moelle;
 
@@ -48,49 +46,86 @@ void skew(models::CausalLM<float>& model, double by) {
   });
 }
 
+struct Size {
+  const char* name;
+  std::int64_t batch, length;
+};
+constexpr Size kSizes[] = {{"pilot", 16, 128}, {"demo", 32, 256}, {"small", 16, 512}};
+
+enum class Kind { experts, dense, skewed };
+
+// A model in training and the tokens it sees.
+class Run {
+ public:
+  Run(const Size& size, Kind kind, gemm::Precision precision, training::Method method = training::Method::adamw)
+      : size_(size), config_(config(size, kind)), model_(config_, 0), trainer_(prepared(model_, kind, precision), options(method)) {}
+
+  void step() {
+    training::Batch batch{Tensor<std::int32_t>::empty({size_.batch, size_.length}), Tensor<std::int32_t>::empty({size_.batch, size_.length}), {}};
+    const auto token = [&] { return static_cast<std::int32_t>(stream_.below(next_++, static_cast<std::uint64_t>(config_.vocab_size))); };
+    for (std::int64_t i = 0; i < size_.batch * size_.length; ++i) {
+      batch.ids.data()[i] = token();
+      batch.labels.data()[i] = token();
+    }
+    trainer_.step({batch});
+  }
+  double flops() const {
+    return static_cast<double>(size_.batch * size_.length) * estimate::model(config_, {.context = size_.length}).train_flops_per_token;
+  }
+
+ private:
+  static models::Config config(const Size& size, Kind kind) {
+    models::Config c = models::preset(size.name);
+    if (kind != Kind::dense) return c;
+    models::Config twin = c.dense_twin();
+    twin.intermediate_size = c.intermediate_size;  // the dense layers' own width everywhere: as many operations per token
+    return twin;
+  }
+  static models::CausalLM<float>& prepared(models::CausalLM<float>& model, Kind kind, gemm::Precision precision) {
+    model.set_precision(precision);
+    if (kind == Kind::skewed) skew(model, 5);
+    return model;
+  }
+  static training::TrainerOptions options(training::Method method) {
+    return {.lr = 1e-3, .schedule = {.kind = training::ScheduleKind::constant}, .optimizer = {.method = method}, .bias_update_rate = 0};
+  }
+
+  Size size_;
+  models::Config config_;
+  models::CausalLM<float> model_;
+  training::Trainer<float> trainer_;
+  random::Stream stream_{0, "bench/tokens"};
+  std::uint64_t next_ = 0;
+};
+
+void measure(bench::Samples& samples, const Size& size, gemm::Precision precision) {
+  const char* limit = precision == gemm::Precision::bf16 ? "bf16_gflops" : "fp32_gflops";
+  const auto contender = [](const char* who, const std::shared_ptr<Run>& run) { return bench::Contender{who, [run] { run->step(); }}; };
+  const auto work = [&](const char* kind) { return str(size.name, " ", kind, " ", name(precision)); };
+  const auto make = [&](Kind kind, training::Method method = training::Method::adamw) { return std::make_shared<Run>(size, kind, precision, method); };
+  if (samples.wants("training", work("MoE"))) {
+    const auto run = make(Kind::experts);
+    samples.measure({.section = "training", .work = work("MoE"), .flops = run->flops(), .limit = limit,
+                     .contenders = {contender("moelle", run), contender("dense twin", make(Kind::dense)), contender("skewed load", make(Kind::skewed))}});
+  }
+  for (const char* section : {"training", "one model"})  // the latter for measuring memory
+    for (Kind kind : {Kind::experts, Kind::dense}) {
+      const std::string name = work(kind == Kind::dense ? "dense" : "MoE");
+      if ((section == std::string("training") && kind != Kind::dense) || !samples.wants(section, name)) continue;
+      const auto run = make(kind);
+      samples.measure({.section = section, .work = name, .flops = run->flops(), .limit = limit, .contenders = {contender("moelle", run)}});
+    }
+  if (samples.wants("training with Muon", work("MoE"))) {
+    const auto run = make(Kind::experts, training::Method::muon);
+    samples.measure({.section = "training with Muon", .work = work("MoE"), .flops = run->flops(), .limit = limit,
+                     .contenders = {contender("moelle", run), contender("AdamW", make(Kind::experts))}});
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4) return std::fprintf(stderr, "usage: train_step pilot|demo|small moe|dense THREADS [STEPS [f32|bf16|fp8 [SKEW [adamw|muon]]]]\n"), 2;
-  const std::string size = argv[1], kind = argv[2];
-  set_num_threads(std::atoi(argv[3]));
-  models::Config config = models::preset(size);
-  if (kind == "dense") {
-    // the same twin as the yardstick's: the dense layers' own width everywhere
-    const auto width = config.intermediate_size;
-    config = config.dense_twin();
-    config.intermediate_size = width;
-  }
-  const std::int64_t T = size == "pilot" ? 128 : size == "demo" ? 256 : 512, B = size == "demo" ? 32 : 16;
-  const int steps = argc > 4 ? std::atoi(argv[4]) : size == "pilot" ? 12 : size == "demo" ? 5 : 3, warm = size == "pilot" ? 5 : 3;
-
-  const auto before = memory_stats().live_bytes;
-  models::CausalLM<float> model(config, 0);
-  const std::string precision = argc > 5 ? argv[5] : "f32";
-  model.set_precision(gemm::precision_of(precision));
-  if (argc > 6 && std::atof(argv[6]) > 0) skew(model, std::atof(argv[6]));
-  const auto method = argc > 7 && std::string(argv[7]) == "muon" ? training::Method::muon : training::Method::adamw;
-  const auto params = model.num_parameters();
-  training::Trainer<float> trainer(model, {.lr = 1e-3, .schedule = {.kind = training::ScheduleKind::constant}, .optimizer = {.method = method}, .bias_update_rate = 0});
-  const auto state = memory_stats().live_bytes - before + 4 * params;  // and the gradients to come
-  const random::Stream stream(0, "bench/tokens");
-  std::uint64_t next = 0;
-  std::vector<double> rates;
-  reset_peak_memory();
-  for (int step = 0; step < warm + steps; ++step) {
-    training::Batch batch{Tensor<std::int32_t>::empty({B, T}), Tensor<std::int32_t>::empty({B, T}), {}};
-    for (std::int64_t i = 0; i < B * T; ++i) {
-      batch.ids.data()[i] = static_cast<std::int32_t>(stream.below(next++, static_cast<std::uint64_t>(config.vocab_size)));
-      batch.labels.data()[i] = static_cast<std::int32_t>(stream.below(next++, static_cast<std::uint64_t>(config.vocab_size)));
-    }
-    const auto report = trainer.step({batch});
-    if (step >= warm) rates.push_back(static_cast<double>(report.tokens) / report.seconds);
-  }
-  std::sort(rates.begin(), rates.end());
-  const double median = rates[rates.size() / 2], flops = estimate::model(config, {.context = T}).train_flops_per_token;
-  const auto peak = memory_stats().peak_bytes - before;
-  std::printf("{\"size\": \"%s\", \"model\": \"%s\", \"precision\": \"%s\", \"threads\": %d, \"tok_s\": %.0f, \"lo\": %.0f, \"hi\": %.0f, \"gflops\": %.1f, \"params\": %lld, "
-              "\"state_bytes\": %lld, \"activation_bytes\": %lld}\n",
-              size.c_str(), kind.c_str(), precision.c_str(), num_threads(), median, rates.front(), rates.back(), median * flops / 1e9, static_cast<long long>(params),
-              static_cast<long long>(state), static_cast<long long>(peak - state));
+  bench::Samples samples(argc, argv);
+  for (const Size& size : kSizes)
+    for (gemm::Precision p : {gemm::Precision::native, gemm::Precision::bf16}) measure(samples, size, p);
 }

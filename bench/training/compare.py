@@ -1,97 +1,107 @@
 #!/usr/bin/env python3
-"""Training tokens per second of moelle and of PyTorch's best variant, taken in turns on the same machine: float32 against float32, and
-moelle with bfloat16 products against the best of PyTorch's float32 and bfloat16 variants.
+"""A training step of moelle and of PyTorch (bench/peers/torch_step.py), in turns: float32 and bfloat16 products, mixture of experts and dense twin.
 
-The PyTorch step is the yardstick program torch_train.py (found through MOELLE_PEERS, by default ../shared/peers beside the
-repository); it builds the same models and does the same work. Without it, or without torch, moelle's own figures are printed alone.
+PyTorch's compiled step with padded experts is what it gets, the best of its variants wherever all were tried; --variants all looks for the
+best again (minutes). From the same samples come the mixture beside its dense twin and itself under a load whose largest expert gets five times
+the mean. Memory is the resident peak of a process of its own. PyTorch's bfloat16 is compared with moelle's, float32 with float32.
 """
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-parser = argparse.ArgumentParser(description=__doc__)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import turns  # noqa: E402
+
+try:
+    from peers import torch_step
+except ImportError:
+    torch_step = None
+    print("no PyTorch: moelle alone (pip install torch)")
+
+TARGETS = {("f32", "MoE"): 1.6, ("f32", "dense"): 1.2, ("bf16", "MoE"): 1.8, ("bf16", "dense"): 1.3}
+TOKENS = {"pilot": 16 * 128, "demo": 32 * 256, "small": 16 * 512}
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--moelle", required=True, help="the program bench_training_train_step")
-parser.add_argument("--size", nargs="+", default=["pilot", "demo"])
+parser.add_argument("--size", nargs="+", default=["pilot", "demo"], choices=list(TOKENS))
+parser.add_argument("--model", nargs="+", default=["MoE", "dense"], choices=["MoE", "dense"])
+parser.add_argument("--precision", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])
 parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-parser.add_argument("--rounds", type=int, default=3)
-parser.add_argument("--precision", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
+parser.add_argument("--variants", default="usual", choices=["usual", "all"])
+parser.add_argument("--no-memory", action="store_true", help="leave out the measurement of memory")
 parser.add_argument("--json", help="append rows for bench/report.py to this file")
+parser.add_argument("--quick", action="store_true")
 options = parser.parse_args()
-peer = Path(os.environ.get("MOELLE_PEERS", ROOT.parent / "shared" / "peers")) / "torch_train.py"
-have_torch = peer.exists() and importlib.util.find_spec("torch") is not None
-if not have_torch:
-    print(f"no PyTorch yardstick (torch installed: {importlib.util.find_spec('torch') is not None}, {peer.name} found: {peer.exists()}): moelle alone")
 
 
-VARIANTS = {"f32": ["f32o", "f32o-compile"], "bf16": ["f32o-compile", "bf16", "bf16-compile"]}
-TARGETS = {("f32", "moe"): 1.6, ("f32", "dense"): 1.2, ("bf16", "moe"): 1.8, ("bf16", "dense"): 1.3}
-STEPS = {"pilot": "12", "demo": "5", "small": "3"}
+def best_step(size, kind, precision, threads):
+    """PyTorch's fastest step, warm."""
+    variants = [(True, "padded")]
+    if options.variants == "all":
+        variants = [(compiled, experts) for compiled in (True, False) for experts in (("padded", "grouped") if kind == "MoE" else ("padded",))]
+    best = None
+    for compiled, experts in variants:
+        step = torch_step.TrainStep(size, kind, precision, compiled, experts, threads)
+        for _ in range(4):
+            step()
+        seconds = turns.Yardstick("PyTorch", step).timed(2)
+        if best is None or seconds < best[0]:
+            best = seconds, step, f"{'compiled' if compiled else 'eager'}, {experts} experts"
+    if len(variants) > 1:
+        print(f"PyTorch's best: {best[2]}", flush=True)
+    return best[1]
 
 
-def moelle(size, model, threads, precision):
-    out = subprocess.run([options.moelle, size, model, str(threads), STEPS[size], precision], check=True, capture_output=True, text=True).stdout
-    return json.loads(out)
+def split(row):
+    """Rows of one comparison each."""
+    size, kind, precision = row["work"].split()
+    who = row["who"]
+    common = {**row, "unit": "tok/s", "items": TOKENS[size], "target": None, "against": None}
+    pair = {name: who[name] for name in ("moelle", "PyTorch") if name in who}
+    rows = [{**common, "section": f"training, {precision}", "who": pair, "targets": {"PyTorch": TARGETS[precision, kind]} if "PyTorch" in who else {}}]
+    if "dense twin" in who:
+        common["limit"] = None  # the share of the limit is in the first row
+        rows.append({**common, "section": "mixture beside its dense twin", "who": {name: who[name] for name in ("moelle", "dense twin")}, "targets": {"dense twin": 0.95}})
+        rows.append({**common, "section": "largest expert at five times the mean", "who": {"moelle": who["skewed load"], "usual load": who["moelle"]},
+                     "targets": {"usual load": 0.85}})
+    return rows
 
 
-def torch(size, model, threads, precision, best):
-    """The best of the variants that matter: float32 through oneDNN, bfloat16, compiled or not, experts padded or grouped; `best` alone once known."""
-    variants, experts = ([best["variant"]], [best["experts"]]) if best else (VARIANTS[precision], ["bmm", "grouped"])
-    rows = ROOT / "build" / "torch_rows.json"
-    rows.parent.mkdir(exist_ok=True)
-    subprocess.run([sys.executable, str(peer), "--size", size, "--model", model, "--threads", str(threads), "--variant", *variants,
-                    "--experts", *experts, "--json", str(rows)], check=True, capture_output=True, text=True)
-    return max(json.loads(rows.read_text()), key=lambda r: r["tok_s"])
+def speed(threads):
+    def yardsticks(section, work):
+        return {"PyTorch": best_step(*work.split(), threads)} if torch_step is not None else {}
+
+    works = f"^training/({'|'.join(options.size)}) ({'|'.join(options.model)}) ({'|'.join(options.precision)})$"
+    turns.run(options.moelle, threads=threads, yardsticks=yardsticks, finish=split, json_path=options.json, pattern=works, quick=options.quick)
 
 
-def spread(values):
-    return f"{statistics.median(values):7.0f} [{min(values):.0f}-{max(values):.0f}]"
+# By a process of its own: a child's ru_maxrss counts what its parent had when it was started.
+PEAK = "import os, sys; pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); _, s, u = os.wait4(pid, 0); print(u.ru_maxrss * 1024, file=sys.stderr); sys.exit(s != 0)"
 
 
-def record(size, model, threads, precision, ours, theirs, gflops_per_token):
-    """A row of bench/report.py: seconds per token."""
-    who = {"moelle": [1 / t for t in ours]}
-    if theirs:
-        who["PyTorch"] = [1 / t for t in theirs]
-    row = {"section": f"training {precision}", "work": f"{size} {model}", "threads": threads, "who": who, "flops": gflops_per_token * 1e9, "bytes": None,
-           "limit": "bf16_gflops" if precision == "bf16" else "fp32_gflops", "target": TARGETS[precision, model] if theirs else None,
-           "against": "PyTorch" if theirs else None}
-    with open(options.json, "a") as out:
-        out.write(json.dumps(row) + "\n")
+def peak_of(command):
+    """Largest resident memory of a process, in bytes."""
+    return int(subprocess.run([sys.executable, "-c", PEAK, *command], check=True, capture_output=True, text=True).stderr.split()[-1])
 
 
-def measure(size, model, threads, precision):
-    ours, theirs, row, last = [], [], None, {}
-    for _ in range(options.rounds):
-        last = moelle(size, model, threads, precision)
-        ours.append(last["tok_s"])
-        if have_torch:
-            row = torch(size, model, threads, precision, row)
-            theirs.append(row["tok_s"])
-    ratios = [a / b for a, b in zip(ours, theirs)]
-    ratio = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]" if ratios else "-"
-    print(f"{size:6} {model:6} {precision:5} {threads:7}  {spread(ours):>24} {spread(theirs) if theirs else '-':>24}  {ratio:15} {last['gflops']:7.1f}  "
-          f"{last['state_bytes'] / last['params']:6.1f} {last['activation_bytes'] / 2**20:8.0f}   {row['variant'] + ' ' + row['experts'] if row else ''}", flush=True)
+def memory(size, kind, precision, threads):
+    who = {"moelle": [peak_of([options.moelle, f"--threads={threads}", "--quick", f"--filter=^one model/{size} {kind} {precision}$"])]}
+    if torch_step is not None:
+        command = [sys.executable, torch_step.__file__, size, kind, precision, str(threads)]
+        who["PyTorch"] = [int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)]
+    row = {"section": "memory of training", "work": f"{size} {kind} {precision}", "threads": threads, "who": who, "unit": "MiB"}
+    print(f"memory of training/{row['work']}: " + ", ".join(f"{name} {bytes_[0] / 2**20:.0f} MiB" for name, bytes_ in who.items()), flush=True)
     if options.json:
-        record(size, model, threads, precision, ours, theirs, last["gflops"] / last["tok_s"])
-    return statistics.median(ours)
+        with open(options.json, "a") as out:
+            out.write(json.dumps(row) + "\n")
 
 
-print(f"{'size':6} {'model':6} {'':5} {'threads':>7}  {'moelle tok/s':>24} {'PyTorch tok/s':>24}  ratio [range]   GFLOP/s  B/param  + act. MiB  variant")
-rates = {key: measure(*key) for key in ((size, model, threads, precision) for size in options.size for precision in options.precision
-                                        for threads in options.threads for model in ("moe", "dense"))}
-for size in options.size:
-    for precision in options.precision:
-        for threads in options.threads:
-            share = rates[size, "moe", threads, precision] / rates[size, "dense", threads, precision]
-            print(f"{size} {precision}: MoE step at {share:.2f} of its dense twin's tokens/s, {threads} thread(s)")
-        if {1, 2} <= set(options.threads):
-            for model in ("moe", "dense"):
-                print(f"{size} {model} {precision}: 2 threads are {rates[size, model, 2, precision] / rates[size, model, 1, precision]:.2f} x 1 thread")
+for count in options.threads:
+    speed(count)
+if not options.no_memory:
+    for one_size in options.size:
+        for one_kind in options.model:
+            memory(one_size, one_kind, options.precision[-1], options.threads[-1])
