@@ -49,7 +49,7 @@ template <class Arch, class Dot, bool Turned>
 struct Tiles {
   using Unit = typename Dot::Unit;
   using Fn = void (*)(std::int64_t, const Unit*, std::int64_t, const Unit*, std::int64_t, typename Dot::Out*, std::int64_t, bool);
-  static constexpr int kMr = gemm::simd::Tile<Arch, typename Dot::Out>::kMr;
+  static constexpr int kMr = gemm::simd::kHeight<Arch, Dot>;
   struct Heights {
     Fn rows[kMr];
   };
@@ -68,7 +68,7 @@ void product(std::int64_t m, std::int64_t n, std::int64_t k, const typename Dot:
              typename Dot::Out* c, std::int64_t ldc, bool accumulate) {
   using Out = typename Dot::Out;
   using Shape = gemm::simd::Tile<Arch, Out>;
-  const std::int64_t tiles = (m + Shape::kMr - 1) / Shape::kMr;
+  const std::int64_t tiles = (m + Tiles<Arch, Dot, Turned>::kMr - 1) / Tiles<Arch, Dot, Turned>::kMr;
   for (std::int64_t j = 0; j < n; j += Shape::kNr) {
     const std::int64_t width = n - j < Shape::kNr ? n - j : Shape::kNr;
     const auto& table = Tiles<Arch, Dot, Turned>::kWidths[(width - 1) / Shape::kLanes];

@@ -39,9 +39,14 @@ constexpr PackedKernels make_packed_kernels() {
 #if defined(MOELLE_GEMM_QUADS)
   using Bytes = simd::ByteQuads<Arch>;
   t.offset = 128;
-  int8 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_u8<Arch>, .integer_panel = &simd::panel<Arch, Bytes>};
-  int4 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_u8<Arch>, .unpack = &simd::unpack_int4<Arch, false>,
+  int8 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_bytes<Arch, 128>, .integer_panel = &simd::panel<Arch, Bytes>};
+  int4 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_bytes<Arch, 128>, .unpack = &simd::unpack_int4<Arch, false>,
           .integer_panel = &simd::panel<Arch, Bytes>, .few_integer_rows = &simd::few_rows_int4<Arch>};
+#elif defined(MOELLE_GEMM_SIGNED_QUADS)
+  using Bytes = simd::SignedQuads<Arch>;
+  int8 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_bytes<Arch, 0>, .integer_panel = &simd::panel<Arch, Bytes>};
+  int4 = {.per = 4, .block = 4 * kBlockK, .rows = &simd::rows_to_bytes<Arch, 0>, .unpack = &simd::unpack_int4<Arch, false>,
+          .integer_panel = &simd::panel<Arch, Bytes>};
 #else
   using Shorts = simd::ShortPairs<Arch>;
   int8 = {.per = 2, .block = 2 * kBlockK, .rows = &simd::rows_to_i16<Arch>, .unpack = &simd::unpack_int8_to_i16<Arch>,

@@ -75,17 +75,17 @@ MOELLE_INLINE typename Registers<Arch>::U32 nearest_bits(const typename Register
   return (typename Registers<Arch>::U32)(x + 0x1.8p23f);
 }
 
-// x[k] * inverse -> uint8[k], q + 128, as units of four. inverse = 0: all zero, whatever x holds.
-template <class Arch>
-void rows_to_u8(const float* x, std::int64_t k, float inverse, std::uint32_t* out) {
+// x[k] * inverse -> bytes q + Offset (0 or 128), as units of four. inverse = 0: all zero, whatever x holds.
+template <class Arch, int Offset>
+void rows_to_bytes(const float* x, std::int64_t k, float inverse, std::uint32_t* out) {
   using R = Registers<Arch>;
   auto* to = reinterpret_cast<std::uint8_t*>(out);
   if (inverse == 0.0f) {
-    std::memset(to, 128, static_cast<std::size_t>(k));
+    std::memset(to, Offset, static_cast<std::size_t>(k));
     return;
   }
   each_vector<Arch>(x, k, [&](const typename R::F32& v, std::int64_t i) __attribute__((always_inline)) {
-    store_as(to + i, __builtin_convertvector((nearest_bits<Arch>(v * inverse) ^ 0x80u) & 0xffu, typename R::QuarterU8));
+    store_as(to + i, __builtin_convertvector((nearest_bits<Arch>(v * inverse) ^ static_cast<std::uint32_t>(Offset)) & 0xffu, typename R::QuarterU8));
   });
 }
 

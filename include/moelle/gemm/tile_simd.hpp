@@ -26,6 +26,9 @@ struct Tile {
   static constexpr int kMr = (kRegisters - kVectors - 1) / kVectors;  // 9 or 4
   static constexpr int kNr = kVectors * kLanes;
 };
+// As high as a Dot with temporaries leaves room for: with 16 registers, 4 rows would spill where 3 do not.
+template <class Arch, class Dot>
+inline constexpr int kHeight = (Tile<Arch, typename Dot::Out>::kRegisters - Tile<Arch, typename Dot::Out>::kVectors - 1 - Dot::kTemporaries) / Tile<Arch, typename Dot::Out>::kVectors;
 
 // C[Rows, Vectors * lanes] = (accumulate ? C : 0) + A B, b[k][Vectors * lanes]; k counts units (dot_simd.hpp). Each element is one chain
 // of steps, whatever Rows and Vectors are. `scale`, if given, holds a factor for each column, by which the sum is multiplied first.
@@ -81,7 +84,7 @@ struct TileTable {
   using Out = typename Dot::Out;
   using Fn = void (*)(std::int64_t, const Unit*, std::int64_t, const Unit*, Out*, std::int64_t, bool, const Out*, const std::uint8_t*,
                       std::int64_t);
-  static constexpr int kMr = Tile<Arch, Out>::kMr;
+  static constexpr int kMr = kHeight<Arch, Dot>;
   struct Column {
     Fn rows[kMr];
   };
@@ -115,7 +118,7 @@ template <class Arch, class Dot>
 void panel(std::int64_t m, std::int64_t n, std::int64_t k, const typename Dot::Unit* a, std::int64_t lda, const typename Dot::Unit* b,
            typename Dot::Out* c, std::int64_t ldc, bool accumulate, const typename Dot::Out* scale, const std::uint8_t* ahead, std::int64_t ahead_bytes) {
   using Shape = Tile<Arch, typename Dot::Out>;
-  const std::int64_t tiles = (m + Shape::kMr - 1) / Shape::kMr;
+  const std::int64_t tiles = (m + kHeight<Arch, Dot> - 1) / kHeight<Arch, Dot>;
   const bool whole = n % Shape::kLanes == 0;
   const std::int64_t vectors = (n + Shape::kLanes - 1) / Shape::kLanes, step = ahead_bytes / (tiles * k * vectors + 1);
   const auto& table = TileTable<Arch, Dot>::kWidths[vectors - 1];
