@@ -53,6 +53,7 @@ checks() {
   return $bad
 }
 consumers() { bash tests/consumers/run.sh; }
+arm() { bash tests/cross/run.sh; }
 build_clang() {
   cmake -S . -B "$build-clang" -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DMOELLE_TESTS=ON -DMOELLE_EXAMPLES=ON -DMOELLE_WERROR=ON \
     -DMOELLE_SANITIZE=address,undefined >"$build.log" 2>&1 || { cat "$build.log"; return 1; }
@@ -85,6 +86,7 @@ if [[ $fast -eq 0 ]]; then
   done
   stage "C++ build (clang++, warnings are errors)" build_clang
   stage "C++ tests, address and undefined sanitizers" sanitized
+  [[ $(uname -m) == x86_64 ]] && stage "C++ tests, 64-bit ARM emulated" arm
   stage "CUDA sources compile" cuda
 fi
 
