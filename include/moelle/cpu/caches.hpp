@@ -14,7 +14,7 @@ struct Caches {
 };
 
 namespace detail {
-// Linux's own list, e.g. "1024K"; 0 where there is none. The C library knows sizes on x86, but seldom on ARM.
+// Linux's own list, e.g. "1024K"; 0 where there is none.
 inline std::int64_t listed_cache(int level) {
   for (int index = 0; index < 8; ++index) {
     const auto scan = [&](const char* name, const char* format, long long* value) {
@@ -31,12 +31,14 @@ inline std::int64_t listed_cache(int level) {
   }
   return 0;
 }
+// The C library is asked second: it seldom knows on ARM, and glibc 2.36 gave ten times the L3 of a virtual machine on an EPYC.
 inline std::int64_t cache_size(int level) {
+  if (const std::int64_t listed = listed_cache(level); listed > 0) return listed;
 #if defined(_SC_LEVEL2_CACHE_SIZE) && defined(_SC_LEVEL3_CACHE_SIZE)
   const long known = ::sysconf(level == 2 ? _SC_LEVEL2_CACHE_SIZE : _SC_LEVEL3_CACHE_SIZE);
   if (known > 0) return known;
 #endif
-  return listed_cache(level);
+  return 0;
 }
 }  // namespace detail
 
