@@ -4,9 +4,11 @@
 # the namespaces xsimd and Eigen, so that all symbols carry its name and the linker cannot take one copy for another
 # (tests/check_isa_symbols.py proves it).
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
-  set(MOELLE_ISAS baseline avx2 avx512 avx512_bf16)
+  set(MOELLE_ISAS baseline avx2 avx2_vnni avx512 avx512_bf16)
   set(MOELLE_FLAGS_baseline -march=x86-64)
   set(MOELLE_FLAGS_avx2 -march=x86-64-v3)
+  set(MOELLE_FLAGS_avx2_vnni -march=x86-64-v3 -mavxvnni)
+  set(MOELLE_DOMAINS_avx2_vnni gemm_packed)  # nothing else has a use for the instruction (dispatch.cpp)
   set(MOELLE_FLAGS_avx512 -march=x86-64-v4)
   set(MOELLE_FLAGS_avx512_bf16 -march=x86-64-v4 -mavx512bf16 -mavx512vnni -mavx512vbmi)
 else()
@@ -29,7 +31,11 @@ file(GLOB isa_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/python/src/isa/*.c
 list(REMOVE_ITEM isa_sources ${PROJECT_SOURCE_DIR}/python/src/isa/dispatch.cpp)
 foreach(isa IN LISTS MOELLE_ISAS)
   set(objects moelle_isa_${isa})
-  add_library(${objects} OBJECT ${isa_sources})
+  set(sources ${isa_sources})
+  if(MOELLE_DOMAINS_${isa})
+    list(TRANSFORM MOELLE_DOMAINS_${isa} REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/python/src/isa/\\1.cpp" OUTPUT_VARIABLE sources)
+  endif()
+  add_library(${objects} OBJECT ${sources})
   target_link_libraries(${objects} PRIVATE moelle)
   target_compile_definitions(${objects} PRIVATE MOELLE_COMPILED_KERNELS xsimd=xsimd_${isa} Eigen=Eigen_${isa})
   # -O3 in every build type: an unoptimised object would keep mergeable copies of inline functions. Sanitizers would, too,

@@ -76,11 +76,26 @@ system_packages() {
     die "these packages must be installed first: ${missing[*]}. On Debian and Ubuntu: sudo apt-get install ${missing[*]}"
   fi
   say "installing system packages: ${missing[*]}"
+  apt_install "${missing[@]}" || die "apt-get could not install ${missing[*]}; is there a network?"
+}
+apt_install() {
   export DEBIAN_FRONTEND=noninteractive
-  apt-get install -y -qq "${missing[@]}" >/dev/null 2>&1 || {
+  apt-get install -y -qq "$@" >/dev/null 2>&1 || {
     apt-get update -qq >/dev/null 2>&1 || true
-    apt-get install -y -qq "${missing[@]}" >/dev/null || die "apt-get could not install ${missing[*]}; is there a network?"
+    apt-get install -y -qq "$@" >/dev/null
   }
+}
+
+# 290 MB for tests on other processors than this one. They skip where this is missing, so that a failure is only said, and tried once.
+emulators() {
+  local stamp="$venv/.moelle-emulators"
+  [[ $profile == run || $(uname -m) != x86_64 || -f $stamp || $(id -u) -ne 0 ]] && return
+  command -v apt-get >/dev/null || return 0
+  if ! { command -v qemu-aarch64 && command -v aarch64-linux-gnu-g++; } >/dev/null; then
+    say "installing system packages: qemu-user g++-aarch64-linux-gnu"
+    apt_install qemu-user g++-aarch64-linux-gnu 2>/dev/null || say "they could not be had: nothing is tested on 64-bit ARM and older x86 processors"
+  fi
+  touch "$stamp"
 }
 
 # --- Python packages ---------------------------------------------------------------------------------------------------------
@@ -126,5 +141,6 @@ find_python
 system_packages
 system_packages  # what clang needs besides is known once clang is there
 python_packages
+emulators
 export PATH="$venv/bin:$PATH"
 export CXX="${CXX:-g++}"  # one name everywhere: a compiler cache tells c++ from g++

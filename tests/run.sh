@@ -47,9 +47,13 @@ checks() {
   "$PYTHON" -m ruff check -q . || bad=1
   "$PYTHON" tests/check_layers.py || bad=1
   "$PYTHON" tests/check_headers.py -j "$jobs" || bad=1
+  if [[ $(uname -m) == x86_64 ]]; then  # the module's own code; its kernels' is a test of ctest
+    "$PYTHON" tests/check_isa_instructions.py baseline build/cp*/python/CMakeFiles/_core.dir/src/*.o || bad=1
+  fi
   return $bad
 }
 consumers() { bash tests/consumers/run.sh; }
+arm() { bash tests/cross/run.sh; }
 build_clang() {
   cmake -S . -B "$build-clang" -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DMOELLE_TESTS=ON -DMOELLE_EXAMPLES=ON -DMOELLE_WERROR=ON \
     -DMOELLE_SANITIZE=address,undefined >"$build.log" 2>&1 || { cat "$build.log"; return 1; }
@@ -58,7 +62,7 @@ build_clang() {
 }
 sanitized() {  # a request for more memory than there is must give an error of ours, not end the program
   ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    ctest --test-dir "$build-clang" -j "$jobs" -E '^symbols' --output-on-failure --no-tests=error 2>&1 | grep -vE '^ *[0-9]+/[0-9]+ Test.*Passed|^ +Start '
+    ctest --test-dir "$build-clang" -j "$jobs" -E '^(symbols|instructions|emulated)' --output-on-failure --no-tests=error 2>&1 | grep -vE '^ *[0-9]+/[0-9]+ Test.*Passed|^ +Start '
   return "${PIPESTATUS[0]}"
 }
 cuda() {
@@ -77,11 +81,12 @@ if [[ $fast -eq 0 ]]; then
   stage "style, layers, headers" checks
   stage "consumers" consumers
   for isa in $(isas | tr ' ' '\n' | head -n -1); do  # the last and best is what ran above
-    stage "C++ tests, MOELLE_ISA=$isa" run_cpp "$isa" -LE cuda -E '^symbols'
+    stage "C++ tests, MOELLE_ISA=$isa" run_cpp "$isa" -LE cuda -E '^(symbols|instructions|emulated)'
     stage "parity tests, MOELLE_ISA=$isa" env MOELLE_ISA="$isa" "$PYTHON" -m pytest -q -x tests/parity
   done
   stage "C++ build (clang++, warnings are errors)" build_clang
   stage "C++ tests, address and undefined sanitizers" sanitized
+  [[ $(uname -m) == x86_64 ]] && stage "C++ tests, 64-bit ARM emulated" arm
   stage "CUDA sources compile" cuda
 fi
 

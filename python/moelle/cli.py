@@ -97,13 +97,13 @@ def diagnosis() -> dict:
     optional = dict(matplotlib="plots", ml_dtypes="bfloat16 in NumPy", yaml="YAML configurations", torch="comparisons", transformers="comparisons")
     missing = {name: use for name, use in optional.items() if importlib.util.find_spec(name) is None}
     return dict(version=moelle.__version__, python=platform.python_version(), cpu=_cpu_name(), cores=len(os.sched_getaffinity(0)), threads=moelle.get_num_threads(),
-                isa=moelle.isa_name(), available_isas=moelle.available_isas(), isa_from="MOELLE_ISA" if os.environ.get("MOELLE_ISA") else "CPU",
+                isa=moelle.isa_name(), available_isas=moelle.available_isas(), isa_cap=os.environ.get("MOELLE_ISA") or None, caches=moelle._core.caches(),
                 cuda=moelle._core.cuda_built(), huge_pages=_huge_pages(), headers=moelle.get_include(), missing=missing)
 
 
 @app.command()
 def doctor(as_json: bool = typer.Option(False, "--json", help="Print as JSON.")) -> None:
-    """CPU, instruction set in use, threads, and what is missing."""
+    """CPU, instruction set in use, caches, threads, and what is missing."""
     d = diagnosis()
     if as_json:
         print(json.dumps(d, indent=2))
@@ -111,7 +111,10 @@ def doctor(as_json: bool = typer.Option(False, "--json", help="Print as JSON."))
     table = Table(show_header=False, title=f"moelle {d['version']}")
     table.add_row("Python", d["python"])
     table.add_row("CPU", f"{d['cpu']}, {d['cores']} cores for this process")
-    table.add_row("instruction set", f"{d['isa']} (chosen by {d['isa_from']}; this CPU has {', '.join(d['available_isas'])})")
+    cap = f"MOELLE_ISA={d['isa_cap']} caps it" if d["isa_cap"] else "MOELLE_ISA can cap it"
+    table.add_row("instruction set", f"{d['isa']} (this CPU has {', '.join(d['available_isas'])}; {cap})")
+    caches = d["caches"]
+    table.add_row("caches", f"{_bytes(caches['l2'])} L2 of a core, {_bytes(caches['l3'])} L3" + ("" if caches["read"] else " (assumed: the system does not say)"))
     table.add_row("threads", f"{d['threads']} (MOELLE_NUM_THREADS or set_num_threads changes it)")
     table.add_row("2 MiB pages", d["huge_pages"])
     table.add_row("CUDA", "compiled in" if d["cuda"] else "not in this build")

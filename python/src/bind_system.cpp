@@ -2,6 +2,7 @@
 #include <moelle/core/interrupt.hpp>
 #include <moelle/core/memory.hpp>
 #include <moelle/core/parallel.hpp>
+#include <moelle/cpu/caches.hpp>
 #include <moelle/cpu/dispatch.hpp>
 #include <moelle/cuda/device.hpp>
 
@@ -33,6 +34,10 @@ void bind_system(py::module_& m) {
   m.def("isa_name", [] { return std::string(cpu::isa_name()); });
   m.def("available_isas", &cpu::available_isas);
   m.def("set_isa", &cpu::set_isa, py::arg("name"));
+  m.def("caches", [] {
+    const cpu::Caches& c = cpu::caches();
+    return py::dict(py::arg("l2") = c.l2, py::arg("l3") = c.l3, py::arg("read") = c.read);
+  });
   m.def("get_num_threads", [] { return num_threads(); });
   m.def("set_num_threads", [](int n) { released([&] { set_num_threads(n); return 0; }); }, py::arg("threads"));
   m.def("cuda_built", [] { return cuda::cuda_built(); });

@@ -3,6 +3,8 @@ import ast
 import doctest
 import importlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,11 +73,45 @@ def test_a_wrong_name_is_one_line_with_the_nearest_name_and_status_2():
     assert r.returncode == 2 and "hidden_size" in r.stderr
 
 
-def test_doctor_names_the_instruction_set_and_what_is_missing():
-    r = command("doctor", "--json")
-    d = json.loads(r.stdout)
+def doctor(cap):
+    return json.loads(command("doctor", "--json", env={**os.environ, "MOELLE_ISA": cap}).stdout)
+
+
+def test_doctor_names_the_instruction_set_the_caches_and_what_is_missing():
+    d = json.loads(command("doctor", "--json").stdout)
     assert d["isa"] == moelle.isa_name() and d["threads"] == moelle.get_num_threads() and d["version"] == moelle.__version__
-    assert "instruction set" in command("doctor").stdout
+    assert d["available_isas"] == moelle.available_isas() and d["caches"]["l3"] >= d["caches"]["l2"] >= 2**15
+    text = command("doctor").stdout
+    assert "instruction set" in text and "L2 of a core" in text
+
+
+def test_moelle_isa_caps_the_instruction_set_and_a_name_that_does_not_exist_is_one_line():
+    best = doctor("")
+    assert best["isa"] == best["available_isas"][-1] and best["isa_cap"] is None
+    for isa in best["available_isas"]:
+        assert doctor(isa)["isa"] == isa and doctor(isa)["isa_cap"] == isa
+    if best["available_isas"][0] == "baseline":
+        below = [isa for isa in best["available_isas"] if isa in ("baseline", "avx2", "avx2_vnni")]
+        assert doctor("avx2_vnni")["isa"] == below[-1]  # a processor without it takes what it has below
+    r = command("doctor", env={**os.environ, "MOELLE_ISA": "avx1024"})
+    assert r.returncode == 2 and "MOELLE_ISA=avx1024" in r.stderr and "must be one of" in r.stderr and len(r.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="no qemu-x86_64 here: older processors are not emulated")
+@pytest.mark.parametrize("cpu, isa", [("Nehalem", "baseline"), ("Haswell", "avx2")])
+def test_an_older_processor_computes_with_what_it_has(cpu, isa):
+    work = """
+import moelle
+from moelle import models
+model = models.CausalLM(models.preset("pilot").replace(num_hidden_layers=2))
+loss = model.loss([[1, 2, 3, 4, 5, 6, 7, 8]])
+loss.backward()
+print(moelle.isa_name(), loss.item(), model.generate([[1, 2, 3]], max_new_tokens=4).numpy().shape)
+"""
+    r = subprocess.run(["qemu-x86_64", "-cpu", cpu, os.path.realpath(sys.executable), "-c", work], capture_output=True, text=True, timeout=300,
+                       env={**os.environ, "MOELLE_ISA": "", "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert r.returncode == 0, r.stderr
+    assert r.stdout.split()[0] == isa and 4 < float(r.stdout.split()[1]) < 8 and r.stdout.endswith("(1, 7)\n"), r.stdout
 
 
 def test_train_goes_on_from_where_it_stopped_and_generate_writes(tmp_path):

@@ -1,7 +1,7 @@
 // moelle/cpu/dispatch.hpp -- which instruction set the kernels use.
 //
 // With compiled kernels (MOELLE_COMPILED_KERNELS: the Python wheel, moelle::kernels in CMake) every table this machine can run
-// is at hand. The best one is taken; MOELLE_ISA in the environment takes another. Header-only, the compiler's flags decide.
+// is at hand. The best one is taken that MOELLE_ISA in the environment allows, if it is set. Header-only, the compiler's flags decide.
 #pragma once
 #include <string>
 #include <vector>
@@ -12,7 +12,7 @@ namespace moelle::cpu {
 
 #if defined(MOELLE_COMPILED_KERNELS)
 
-// The instruction set in use: "baseline", "avx2", "avx512", "avx512_bf16", or "neon".
+// The instruction set in use: "baseline", "avx2", "avx2_vnni", "avx512", "avx512_bf16", or "neon".
 const char* isa_name();
 // Those this machine can run, worst first.
 std::vector<std::string> available_isas();
@@ -26,6 +26,8 @@ inline const char* isa_name() {
   return "avx512_bf16";
 #elif defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
   return "avx512";
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
+  return "avx2_vnni";
 #elif defined(__AVX2__) && defined(__FMA__)
   return "avx2";
 #elif defined(__aarch64__)

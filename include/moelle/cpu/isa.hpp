@@ -13,6 +13,9 @@ namespace moelle::cpu { using Arch = xsimd::avx512bw; }
 #elif defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define MOELLE_ISA avx512
 namespace moelle::cpu { using Arch = xsimd::avx512bw; }
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
+#define MOELLE_ISA avx2_vnni
+namespace moelle::cpu { using Arch = xsimd::fma3<xsimd::avx2>; }
 #elif defined(__AVX2__) && defined(__FMA__)
 #define MOELLE_ISA avx2
 namespace moelle::cpu { using Arch = xsimd::fma3<xsimd::avx2>; }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <moelle/core/parallel.hpp>
+#include <moelle/cpu/caches.hpp>
 #include <moelle/gemm/gemm.hpp>
 #include <moelle/gemm/kernels.hpp>
 #include <moelle/gemm/plan.hpp>
@@ -27,9 +28,12 @@ namespace detail {
 
 inline constexpr std::int64_t kPackPanels = 8;                        // panels of B packed by one task
 inline constexpr std::int64_t kRoundBlocks = 32;                      // K blocks of one round
-inline constexpr std::int64_t kSharedBytes = std::int64_t{16} << 20;  // packed B of one round: stays in a last-level cache
-inline constexpr std::int64_t kPackedABytes = std::int64_t{256} << 10;  // packed A of a task, several K blocks if the rows are few
 inline constexpr std::int64_t kSerialPack = 1 << 15;                  // elements of B that one thread packs sooner than two
+
+// Bytes of packed B in one round: they stay in the last-level cache.
+inline std::int64_t shared_bytes() { return std::clamp<std::int64_t>(cpu::caches().l3 / 2, std::int64_t{1} << 20, std::int64_t{16} << 20); }
+// Bytes of packed A of a task, several K blocks if the rows are few: a part of the L2 cache.
+inline std::int64_t packed_a_bytes() { return std::clamp<std::int64_t>(cpu::caches().l2 / 4, std::int64_t{64} << 10, std::int64_t{512} << 10); }
 
 // Columns [n0, n1) and terms [k0, k1) of one problem.
 struct Chunk {
@@ -58,12 +62,12 @@ class Driver {
  private:
   const Problem<T>& problem(const Chunk& c) const { return problems_[static_cast<std::size_t>(c.problem)]; }
 
-  // Shared B is limited to kSharedBytes: what does not fit waits for the next round, and later terms of an element always do.
+  // Shared B is limited to shared_bytes(): what does not fit waits for the next round, and later terms of an element always do.
   void add(std::int64_t index) {
     const Problem<T>& p = problems_[static_cast<std::size_t>(index)];
     const Tiling whole = plan_.tiling(p.m, p.n);
     if (!whole.shared) return push({.problem = index, .n0 = 0, .n1 = p.n, .k0 = 0, .k1 = p.k, .tiles = whole});
-    const std::int64_t depth = std::clamp<std::int64_t>(p.k, 1, kRoundBlocks * block_k()), room = kSharedBytes / static_cast<std::int64_t>(sizeof(Unit));
+    const std::int64_t depth = std::clamp<std::int64_t>(p.k, 1, kRoundBlocks * block_k()), room = shared_bytes() / static_cast<std::int64_t>(sizeof(Unit));
     const std::int64_t width = std::max<std::int64_t>(room / units(depth) / kTileCols, 1) * kTileCols;
     for (std::int64_t n0 = 0; n0 < p.n; n0 += width)
       for (std::int64_t k0 = 0; k0 == 0 || k0 < p.k; k0 += depth) {
@@ -175,7 +179,7 @@ class Driver {
   void multiply_tile(const Chunk& c, std::int64_t row0, std::int64_t row1, std::int64_t col0, std::int64_t col1, bool adds, Unit* shared) const {
     const std::int64_t rows = row1 - row0, K = c.k1 - c.k0, a_size = packed_a_size<Unit>(rows);
     const bool in_place = reads_in_place(rows, col1 - col0);
-    const std::int64_t room = in_place ? K : kPackedABytes / static_cast<std::int64_t>(sizeof(Unit)) / a_size * block_k();
+    const std::int64_t room = in_place ? K : packed_a_bytes() / static_cast<std::int64_t>(sizeof(Unit)) / a_size * block_k();
     const std::int64_t depth = std::max(std::min(ceil_div(K, block_k()) * block_k(), room), block_k());
     const std::int64_t step = c.tiles.shared || layout_.b_col_stride != 1 ? kernels_.nr : kPackPanels * kernels_.nr;
     Unit* left = in_place ? nullptr : workspace().left.reserve<Unit>(depth / block_k() * a_size);

@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <moelle/cpu/caches.hpp>
+#include <moelle/gemm/gemm.hpp>  // kPackedRow
+
 namespace moelle::gemm {
 
 template <class T>
@@ -20,7 +23,6 @@ struct Problem {
 
 namespace detail {
 
-inline constexpr std::int64_t kTileRows = 162;   // rows of one task at most: packed A of a K block is 342 KB, a part of the L2 cache
 inline constexpr std::int64_t kTileCols = 480;   // columns of one task that reads shared B: whole panels on every instruction set
 inline constexpr std::int64_t kOwnCols = 240;    // columns below which packing A again for each task of columns would show
 inline constexpr std::int64_t kFewRows = 27;     // so few rows that packing A does not show; no tile of rows is cut smaller
@@ -29,6 +31,12 @@ inline constexpr double kTaskFlops = 2e6;        // what a task should at least 
 inline constexpr std::int64_t kTasksPerThread = 8;  // evens out what other programs take from a thread
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Rows of one task at most: packed A of a K block takes a third of the L2 cache. Whole register tiles of 9 rows.
+inline std::int64_t tile_rows() {
+  constexpr std::int64_t kRow = kPackedRow<float> * 4, kWhole = 18;
+  return std::clamp<std::int64_t>(cpu::caches().l2 / 3 / kRow / kWhole, 3, 18) * kWhole;
+}
 
 struct Tiling {
   std::int64_t rows, cols;  // numbers of tiles
@@ -45,7 +53,7 @@ class Plan {
     for (const auto& p : problems) {
       ++count_;
       flops += 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(std::max<std::int64_t>(p.k, 1));
-      tiles += ceil_div(p.m, kTileRows) * ceil_div(p.n, kTileCols);
+      tiles += ceil_div(p.m, rows_) * ceil_div(p.n, kTileCols);
     }
     threads_ = flops < kSerialFlops ? 1 : threads;
     if (threads_ == 1 || tiles == 0) return;
@@ -58,13 +66,13 @@ class Plan {
   // `shared` asks for a tiling that reads shared B, for a part of a problem that was found to do so.
   Tiling tiling(std::int64_t m, std::int64_t n, bool shared = false) const {
     const std::int64_t panels = ceil_div(n, nr_);
-    if (m <= kTileRows && !shared) {
+    if (m <= rows_ && !shared) {
       if (cut_ == 1) return {1, 1, false};
       if (m <= kFewRows) return {1, std::min(even(cut_ * ceil_div(n, kTileCols), 1), panels), false};
       if (n >= cut_ * kOwnCols) return {1, even(cut_ * ceil_div(n, kTileCols), 1), false};
     }
     const std::int64_t cols = ceil_div(n, kTileCols);
-    const std::int64_t rows = even(cut_ * ceil_div(m, kTileRows), cols), most = std::max<std::int64_t>(m / kFewRows, 1);
+    const std::int64_t rows = even(cut_ * ceil_div(m, rows_), cols), most = std::max<std::int64_t>(m / kFewRows, 1);
     return {rows <= most ? rows : most > threads_ ? most / threads_ * threads_ : most, cols, true};
   }
 
@@ -76,6 +84,7 @@ class Plan {
   }
 
   std::int64_t nr_;
+  std::int64_t rows_ = tile_rows();
   std::int64_t count_ = 0;  // problems
   std::int64_t cut_ = 1;  // into how many times more tiles than the caches ask for
   int threads_ = 1;

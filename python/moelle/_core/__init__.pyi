@@ -7,7 +7,7 @@ import collections.abc
 import numpy
 import typing
 from . import ops
-__all__: list[str] = ['Attention', 'AttentionContext', 'BalanceLosses', 'Batch', 'ByteLoader', 'CausalLM', 'Config', 'Corpus', 'Decoder', 'DecoderCache', 'DecoderLayer', 'Documents', 'Embedding', 'Error', 'Estimate', 'Experts', 'Gate', 'GroupOptimizer', 'Guard', 'LayerCache', 'Linear', 'LoadResult', 'LossOutput', 'MLA', 'MetricLog', 'MoE', 'Module', 'ModuleList', 'MtpLayer', 'MultiHeadAttention', 'Parameter', 'ParameterGroup', 'Part', 'PretrainedDirectory', 'RMSNorm', 'RopeScaling', 'Rotary', 'Routing', 'StepReport', 'SwiGLU', 'Tensor', 'TopKGate', 'Trainer', 'TrainingCost', 'TrainingRun', 'arange', 'available_isas', 'cuda_built', 'did_you_mean', 'dtype', 'empty', 'estimate_model', 'evaluate', 'full', 'get_num_threads', 'grad_norm', 'isa_name', 'list_checkpoints', 'load_checkpoint', 'load_corpus', 'load_file', 'load_metadata', 'memory_stats', 'ops', 'parameter_groups', 'preset', 'preset_names', 'published_run', 'rand', 'randint', 'randn', 'rate_at', 'require_device', 'reset_peak_memory', 'round_to_bf16', 'save_checkpoint', 'save_file', 'save_pretrained', 'saving', 'set_isa', 'set_num_threads', 'to_type', 'training_cost', 'trim_memory']
+__all__: list[str] = ['Attention', 'AttentionContext', 'BalanceLosses', 'Batch', 'ByteLoader', 'CausalLM', 'Config', 'Corpus', 'Decoder', 'DecoderCache', 'DecoderLayer', 'Documents', 'Embedding', 'Error', 'Estimate', 'Experts', 'Gate', 'GroupOptimizer', 'Guard', 'LayerCache', 'Linear', 'LoadResult', 'LossOutput', 'MLA', 'MetricLog', 'MoE', 'Module', 'ModuleList', 'MtpLayer', 'MultiHeadAttention', 'Parameter', 'ParameterGroup', 'Part', 'PretrainedDirectory', 'RMSNorm', 'RopeScaling', 'Rotary', 'Routing', 'StepReport', 'SwiGLU', 'Tensor', 'TopKGate', 'Trainer', 'TrainingCost', 'TrainingRun', 'arange', 'available_isas', 'caches', 'cuda_built', 'did_you_mean', 'dtype', 'empty', 'estimate_model', 'evaluate', 'full', 'get_num_threads', 'grad_norm', 'isa_name', 'list_checkpoints', 'load_checkpoint', 'load_corpus', 'load_file', 'load_metadata', 'memory_stats', 'ops', 'parameter_groups', 'preset', 'preset_names', 'published_run', 'rand', 'randint', 'randn', 'rate_at', 'require_device', 'reset_peak_memory', 'round_to_bf16', 'save_checkpoint', 'save_file', 'save_pretrained', 'saving', 'set_isa', 'set_num_threads', 'to_type', 'training_cost', 'trim_memory']
 class Error(ValueError):
     pass
 class dtype:
@@ -1459,6 +1459,8 @@ class Trainer:
 def arange(arg0: typing.SupportsInt | typing.SupportsIndex, arg1: typing.SupportsInt | typing.SupportsIndex, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: typing.Any) -> Tensor:
     ...
 def available_isas() -> list[str]:
+    ...
+def caches() -> dict:
     ...
 def cuda_built() -> bool:
     ...

@@ -2,6 +2,7 @@
 #include <moelle/activation/kernels.hpp>
 #include <moelle/attention/kernels.hpp>
 #include <moelle/core/error.hpp>
+#include <moelle/cpu/cpuid.hpp>
 #include <moelle/cpu/dispatch.hpp>
 #include <moelle/gemm/kernels.hpp>
 #include <moelle/gemm/packed_kernels.hpp>
@@ -17,33 +18,34 @@
 namespace moelle::cpu {
 namespace {
 
+#if defined(__x86_64__)
 struct Isa {
   const char* name;
-  bool (*supported)();
+  bool (*in)(const CpuId&);
 };
-
-#if defined(__x86_64__)
-// libgcc and compiler-rt look at the registers that the operating system saves, not at CPUID alone.
-bool has_avx2() {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+constexpr Isa kIsas[] = {{"baseline", [](const CpuId&) { return true; }}, {"avx2", has_avx2}, {"avx2_vnni", has_avx2_vnni}, {"avx512", has_avx512}, {"avx512_bf16", has_avx512_bf16}};
+bool supported(const Isa& isa) {
+  static const CpuId cpu = read_cpuid();
+  return isa.in(cpu);
 }
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi"); }
-
-constexpr Isa kIsas[] = {{"baseline", [] { return true; }}, {"avx2", has_avx2}, {"avx512", has_avx512}, {"avx512_bf16", has_avx512_bf16}};
-#define MOELLE_ISA_TABLE(domain, table) {&domain::baseline::table, &domain::avx2::table, &domain::avx512::table, &domain::avx512_bf16::table}
+// Of avx2_vnni there are only the products that use its instruction; what else it takes is avx2's.
+#define MOELLE_ISA_TABLE_OF(domain, table, vnni) {&domain::baseline::table, &domain::avx2::table, &domain::vnni::table, &domain::avx512::table, &domain::avx512_bf16::table}
+#define MOELLE_ISA_TABLE(domain, table) MOELLE_ISA_TABLE_OF(domain, table, avx2)
+#define MOELLE_ISA_TABLE_VNNI(domain, table) MOELLE_ISA_TABLE_OF(domain, table, avx2_vnni)
 #define MOELLE_DECLARE(domain, table, Type)                 \
   namespace domain::baseline { extern const Type table; } \
   namespace domain::avx2 { extern const Type table; }     \
+  namespace domain::avx2_vnni { extern const Type table; } \
   namespace domain::avx512 { extern const Type table; }   \
   namespace domain::avx512_bf16 { extern const Type table; }
 #else
-constexpr Isa kIsas[] = {{"neon", [] { return true; }}};
+struct Isa {
+  const char* name;
+};
+constexpr Isa kIsas[] = {{"neon"}};
+bool supported(const Isa&) { return true; }
 #define MOELLE_ISA_TABLE(domain, table) {&domain::neon::table}
+#define MOELLE_ISA_TABLE_VNNI(domain, table) MOELLE_ISA_TABLE(domain, table)
 #define MOELLE_DECLARE(domain, table, Type) \
   namespace domain::neon { extern const Type table; }
 #endif
@@ -53,24 +55,21 @@ constexpr int kIsaCount = static_cast<int>(std::size(kIsas));
 std::string names(bool only_supported) {
   std::string out;
   for (const Isa& isa : kIsas)
-    if (!only_supported || isa.supported()) out += (out.empty() ? "" : ", ") + std::string(isa.name);
+    if (!only_supported || supported(isa)) out += (out.empty() ? "" : ", ") + std::string(isa.name);
   return out;
 }
 
 int find(const char* op, const std::string& name) {
-  for (int i = 0; i < kIsaCount; ++i) {
-    if (name != kIsas[i].name) continue;
-    MOELLE_REQUIRE(op, kIsas[i].supported(), str("this CPU must have the instruction set; got ", name, ", it has: ", names(true)));
-    return i;
-  }
-  detail::fail(op, str("must be one of ", names(false), "; got ", op, "=", name));
+  for (int i = 0; i < kIsaCount; ++i)
+    if (name == kIsas[i].name) return i;
+  moelle::detail::fail(op, str("must be one of ", names(false), "; got ", op, "=", name));
 }
 
+// The best that this CPU has and MOELLE_ISA allows.
 int initial() {
-  if (const char* name = std::getenv("MOELLE_ISA"); name != nullptr && *name != '\0') return find("MOELLE_ISA", name);
-  int best = 0;
-  for (int i = 0; i < kIsaCount; ++i)
-    if (kIsas[i].supported()) best = i;
+  const char* cap = std::getenv("MOELLE_ISA");
+  int best = cap != nullptr && *cap != '\0' ? find("MOELLE_ISA", cap) : kIsaCount - 1;
+  while (!supported(kIsas[best])) --best;
   return best;
 }
 
@@ -86,11 +85,15 @@ const char* isa_name() { return kIsas[chosen().load(std::memory_order_relaxed)].
 std::vector<std::string> available_isas() {
   std::vector<std::string> out;
   for (const Isa& isa : kIsas)
-    if (isa.supported()) out.emplace_back(isa.name);
+    if (supported(isa)) out.emplace_back(isa.name);
   return out;
 }
 
-void set_isa(const std::string& name) { chosen().store(find("set_isa", name)); }
+void set_isa(const std::string& name) {
+  const int i = find("set_isa", name);
+  MOELLE_REQUIRE("set_isa", supported(kIsas[i]), str("this CPU must have the instruction set; got ", name, ", it has: ", names(true)));
+  chosen().store(i);
+}
 
 namespace {
 int index() { return chosen().load(std::memory_order_relaxed); }
@@ -119,7 +122,7 @@ MOELLE_DECLARE(gemm, kPacked, PackedKernels)
 MOELLE_DECLARE(gemm, kRounded, RoundedKernels)
 namespace gemm {
 const PackedKernels& packed_kernels() {
-  static constexpr const PackedKernels* kTables[] = MOELLE_ISA_TABLE(gemm, kPacked);
+  static constexpr const PackedKernels* kTables[] = MOELLE_ISA_TABLE_VNNI(gemm, kPacked);
   return *kTables[cpu::index()];
 }
 const RoundedKernels& rounded_kernels() {
