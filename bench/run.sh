@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench/run.sh [gemm|operations|training|generation ...] -- builds the benchmarks and prints ratios to the yardsticks, all from one run.
 #
-#   gemm        float products against oneDNN and Eigen     operations   the other domains' Google Benchmarks
+#   gemm        float products against oneDNN and Eigen     operations   what stands between the products, against memory; the rest of the domains' benchmarks
 #   training    whole training steps against PyTorch's best variant, interleaved (bench/training/compare.py)
 #   generation  prefill and decoding at DeepSeek-V2-Lite's true shape against llama.cpp; 20 GB of memory, not among what runs unasked
 # Before them the machine's own limits are measured (bench/machine); after them bench/report.py puts what the benchmarks on

@@ -26,10 +26,12 @@ constexpr std::int64_t kExperts = 64, kWidth = 2048, kHidden = 1408, kTokens = 4
 class Neighbour {
  public:
   Neighbour() : child_(fork()) {
-    if (child_ != 0) return set(false);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (volatile std::uint64_t work = 0;; work = work + 1) {
+    if (child_ != 0) {
+      set(false);
+      return;
     }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (std::uint64_t work = 0;; ++work) bench::keep(work);
   }
   ~Neighbour() { kill(child_, SIGKILL); }
   void set(bool running) const { kill(child_, running ? SIGCONT : SIGSTOP); }

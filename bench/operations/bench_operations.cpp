@@ -2,7 +2,8 @@
 //
 // "memory" is a plain loop that reads and writes as many arrays of the same sizes and does next to nothing with them (streams.hpp): what the
 // machine allows at that moment, by the same threads. Rates count what must be read and written at least once. Outputs are part of an
-// operation, allocated in each call as in a training step. The rows "one token" say how often an operation runs in the caches, as in decoding.
+// operation, allocated in each call as in a training step; the loop writes into the same blocks (the pool hands out what was freed last), since
+// whether the system gave large pages for a block can be worth a factor of two. The rows "one token" say how often an operation runs in the caches, as in decoding.
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -82,24 +83,25 @@ auto backward_of(const F& y, const F& dy, const std::vector<F>& inputs) {
     for (const F& x : inputs) x.zero_grad();
   };
 }
+F like(const F& x) { return F::empty(x.shape()); }
 F parameter(const F& x) { return x.detach().set_requires_grad(true); }
 
 // --- norms and sums ------------------------------------------------------------------------------------------------------------
 void rms_norm_forward(Samples& samples, const std::string& work) {
-  const F x = filled({rows_of(kWidth, 2), kWidth}), w = filled({kWidth}), y = F::empty(x.shape());
-  against_memory(samples, work, 2 * x.numel(), [&] { keep(norm::rms_norm(x, w, 1e-6).data()); }, [&] { stream<1, 1>(x.numel(), {x}, {y}); });
+  const F x = filled({rows_of(kWidth, 2), kWidth}), w = filled({kWidth});
+  against_memory(samples, work, 2 * x.numel(), [&] { keep(norm::rms_norm(x, w, 1e-6).data()); }, [&] { stream<1, 1>(x.numel(), {x}, {like(x)}); });
 }
 void rms_norm_backward(Samples& samples, const std::string& work) {
-  const F x = parameter(filled({rows_of(kWidth, 3), kWidth})), w = parameter(filled({kWidth})), dy = filled(x.shape(), 2), dx = F::empty(x.shape());
-  against_memory(samples, work, 3 * x.numel(), backward_of(norm::rms_norm(x, w, 1e-6), dy, {x, w}), [&] { stream<2, 1>(x.numel(), {x, dy}, {dx}); });
+  const F x = parameter(filled({rows_of(kWidth, 3), kWidth})), w = parameter(filled({kWidth})), dy = filled(x.shape(), 2);
+  against_memory(samples, work, 3 * x.numel(), backward_of(norm::rms_norm(x, w, 1e-6), dy, {x, w}), [&] { stream<2, 1>(x.numel(), {x, dy}, {like(x)}); });
 }
 void add_rms_norm_forward(Samples& samples, const std::string& work) {
-  const F x = filled({rows_of(kWidth, 4), kWidth}), r = filled(x.shape(), 2), w = filled({kWidth}), sum = F::empty(x.shape()), y = F::empty(x.shape());
-  against_memory(samples, work, 4 * x.numel(), [&] { keep(norm::add_rms_norm(x, r, w, 1e-6).normed.data()); }, [&] { stream<2, 2>(x.numel(), {x, r}, {sum, y}); });
+  const F x = filled({rows_of(kWidth, 4), kWidth}), r = filled(x.shape(), 2), w = filled({kWidth});
+  against_memory(samples, work, 4 * x.numel(), [&] { keep(norm::add_rms_norm(x, r, w, 1e-6).normed.data()); }, [&] { stream<2, 2>(x.numel(), {x, r}, {like(x), like(x)}); });
 }
 void residual_sum(Samples& samples, const std::string& work) {
-  const F x = filled({rows_of(kWidth, 3), kWidth}), r = filled(x.shape(), 2), y = F::empty(x.shape());
-  against_memory(samples, work, 3 * x.numel(), [&] { keep(add(x, r).data()); }, [&] { stream<2, 1>(x.numel(), {x, r}, {y}); });
+  const F x = filled({rows_of(kWidth, 3), kWidth}), r = filled(x.shape(), 2);
+  against_memory(samples, work, 3 * x.numel(), [&] { keep(add(x, r).data()); }, [&] { stream<2, 1>(x.numel(), {x, r}, {like(x)}); });
 }
 // A second gradient joins the first.
 void gradient_sum(Samples& samples, const std::string& work) {
@@ -110,16 +112,16 @@ void gradient_sum(Samples& samples, const std::string& work) {
 
 // --- softmax and loss ----------------------------------------------------------------------------------------------------------
 void softmax_forward(Samples& samples, const std::string& work, std::int64_t width) {
-  const F x = filled({rows_of(width, 2), width}), y = F::empty(x.shape());
-  against_memory(samples, work, 2 * x.numel(), [&] { keep(norm::softmax(x).data()); }, [&] { stream<1, 1>(x.numel(), {x}, {y}); });
+  const F x = filled({rows_of(width, 2), width});
+  against_memory(samples, work, 2 * x.numel(), [&] { keep(norm::softmax(x).data()); }, [&] { stream<1, 1>(x.numel(), {x}, {like(x)}); });
 }
 void softmax_backward(Samples& samples, const std::string& work) {
-  const F x = parameter(filled({rows_of(kWidth, 3), kWidth})), y = norm::softmax(x), dy = filled(x.shape(), 2), dx = F::empty(x.shape());
-  against_memory(samples, work, 3 * x.numel(), backward_of(y, dy, {x}), [&] { stream<2, 1>(x.numel(), {x, dy}, {dx}); });
+  const F x = parameter(filled({rows_of(kWidth, 3), kWidth})), y = norm::softmax(x), dy = filled(x.shape(), 2);
+  against_memory(samples, work, 3 * x.numel(), backward_of(y, dy, {x}), [&] { stream<2, 1>(x.numel(), {x, dy}, {like(x)}); });
 }
 // The loss, and its gradient in another pass.
 void cross_entropy_both(Samples& samples, const std::string& work) {
-  const F x = parameter(filled({rows_of(kVocabulary, 2), kVocabulary})), dx = F::empty(x.shape());
+  const F x = parameter(filled({rows_of(kVocabulary, 2), kVocabulary}));
   const auto labels = random_ids<std::int64_t>({x.size(0)}, kVocabulary);
   const auto both = [&] {
     loss::cross_entropy(x, labels).backward();
@@ -127,45 +129,48 @@ void cross_entropy_both(Samples& samples, const std::string& work) {
   };
   against_memory(samples, work, 3 * x.numel(), both, [&] {
     stream<1, 0>(x.numel(), {x}, {});
-    stream<1, 1>(x.numel(), {x}, {dx});
+    stream<1, 1>(x.numel(), {x}, {like(x)});
   });
 }
 
 // --- activations, positions ----------------------------------------------------------------------------------------------------
 constexpr std::int64_t kHidden = 1408;  // of V2-Lite's experts
 void swiglu_forward(Samples& samples, const std::string& work) {
-  const F x = filled({rows_of(kHidden, 3), 2 * kHidden}), half = F::empty({rows_of(kHidden, 3), kHidden}), other = filled(half.shape()), y = F::empty(half.shape());
-  against_memory(samples, work, 3 * y.numel(), [&] { keep(activation::swiglu_packed(x).data()); }, [&] { stream<2, 1>(y.numel(), {half, other}, {y}); });
+  const F x = filled({rows_of(kHidden, 3), 2 * kHidden}), gate = filled({x.size(0), kHidden}), up = filled(gate.shape(), 2);
+  against_memory(samples, work, 3 * gate.numel(), [&] { keep(activation::swiglu_packed(x).data()); }, [&] { stream<2, 1>(gate.numel(), {gate, up}, {like(gate)}); });
 }
 void swiglu_backward(Samples& samples, const std::string& work) {
-  const F x = parameter(filled({rows_of(kHidden, 5), 2 * kHidden})), y = activation::swiglu_packed(x), dy = filled(y.shape(), 2);
-  const F gate = filled(y.shape()), dgate = F::empty(y.shape()), dup = F::empty(y.shape());
-  against_memory(samples, work, 5 * y.numel(), backward_of(y, dy, {x}), [&] { stream<3, 2>(y.numel(), {gate, y, dy}, {dgate, dup}); });
+  const F x = parameter(filled({rows_of(kHidden, 5), 2 * kHidden})), y = activation::swiglu_packed(x), dy = filled(y.shape(), 2), gate = filled(y.shape());
+  const auto half = [&](const F& dx, std::int64_t i) { return dx.alias(y.shape(), {kHidden, 1}, i * y.numel()); };
+  against_memory(samples, work, 5 * y.numel(), backward_of(y, dy, {x}), [&] {
+    const F dx = like(x);
+    stream<3, 2>(y.numel(), {gate, y, dy}, {half(dx, 0), half(dx, 1)});
+  });
 }
 void silu_forward(Samples& samples, const std::string& work) {
-  const F x = filled({rows_of(kWidth, 2), kWidth}), y = F::empty(x.shape());
-  against_memory(samples, work, 2 * x.numel(), [&] { keep(activation::unary(activation::Unary::silu, x).data()); }, [&] { stream<1, 1>(x.numel(), {x}, {y}); });
+  const F x = filled({rows_of(kWidth, 2), kWidth});
+  against_memory(samples, work, 2 * x.numel(), [&] { keep(activation::unary(activation::Unary::silu, x).data()); }, [&] { stream<1, 1>(x.numel(), {x}, {like(x)}); });
 }
 
 struct Turned {  // V2-Lite's queries, of which the last 64 channels turn
-  F x, y, dy;
+  F x, dy;
   Ids positions;
   rope::RopeTables<float> tables;
   rope::RopeOptions options;
 
   explicit Turned(rope::Layout layout)
-      : x(filled({rows_of(16 * 192, 2), 16, 192})), y(F::empty(x.shape())), dy(filled(x.shape(), 2)), positions(Ids::arange(0, x.size(0))),
+      : x(filled({rows_of(16 * 192, 2), 16, 192})), dy(filled(x.shape(), 2)), positions(Ids::arange(0, x.size(0))),
         tables(rope::make_tables<float>({.dim = 64}, x.size(0))), options{.layout = layout, .offset = 128} {}
   F turned() const { return rope::rope(x, positions, tables, options); }
 };
 void rope_forward(Samples& samples, const std::string& work, rope::Layout layout) {
   const Turned t(layout);
-  against_memory(samples, work, 2 * t.x.numel(), [&] { keep(t.turned().data()); }, [&] { stream<1, 1>(t.x.numel(), {t.x}, {t.y}); });
+  against_memory(samples, work, 2 * t.x.numel(), [&] { keep(t.turned().data()); }, [&] { stream<1, 1>(t.x.numel(), {t.x}, {like(t.x)}); });
 }
 void rope_backward(Samples& samples, const std::string& work) {
   const Turned t(rope::Layout::deinterleave);
   t.x.set_requires_grad(true);
-  against_memory(samples, work, 2 * t.x.numel(), backward_of(t.turned(), t.dy, {t.x}), [&] { stream<1, 1>(t.x.numel(), {t.dy}, {t.y}); });
+  against_memory(samples, work, 2 * t.x.numel(), backward_of(t.turned(), t.dy, {t.x}), [&] { stream<1, 1>(t.x.numel(), {t.dy}, {like(t.x)}); });
 }
 
 // --- mixture of experts --------------------------------------------------------------------------------------------------------
@@ -180,17 +185,18 @@ const GateShape kGates[] = {{"V2-Lite, 6 of 64", 64, moe::greedy(6), false},
                             {"8 of 256", 256, moe::noaux_tc(1, 1, 8), true},
                             {"pilot, 3 of 32", 32, moe::noaux_tc(1, 1, 3), true}};
 void gate_forward(Samples& samples, const std::string& work, const GateShape& s) {
-  const F x = filled({rows_of(s.E, 2), s.E}), bias = s.bias ? filled({s.E}, 2) : F(), y = F::empty(x.shape());
+  const F x = filled({rows_of(s.E, 2), s.E}), bias = s.bias ? filled({s.E}, 2) : F();
   against_memory(samples, work, 2 * x.numel() + 2 * x.size(0) * s.p.top_k, [&] { keep(moe::gate(x, bias, s.p).experts.data()); }, [&] {
-    stream<1, 1>(x.numel(), {x}, {y});
-    stream<0, 2>(x.size(0) * s.p.top_k, {}, {y, y});
+    const F experts = F::empty({x.size(0), s.p.top_k}), weights = like(experts);
+    stream<1, 1>(x.numel(), {x}, {like(x)});
+    stream<0, 2>(experts.numel(), {}, {experts, weights});
   });
 }
 void gate_backward(Samples& samples, const std::string& work, const GateShape& s) {
-  const F x = parameter(filled({rows_of(s.E, 3), s.E})), y = F::empty(x.shape());
+  const F x = parameter(filled({rows_of(s.E, 3), s.E}));
   const auto r = moe::gate(x, F(), s.p);
   const F dw = filled(r.weights.shape(), 2);
-  against_memory(samples, work, 2 * x.numel() + 2 * dw.numel(), backward_of(r.weights, dw, {x}), [&] { stream<1, 1>(x.numel(), {x}, {y}); });
+  against_memory(samples, work, 2 * x.numel() + 2 * dw.numel(), backward_of(r.weights, dw, {x}), [&] { stream<1, 1>(x.numel(), {x}, {like(x)}); });
 }
 
 constexpr std::int64_t kChosen = 6, kExperts = 64;
@@ -198,38 +204,43 @@ struct Permuted {  // beyond the cache before they are repeated for each expert
   std::int64_t N = rows_of(kWidth, 1 + kChosen);
   moe::Permutation p = moe::make_permutation(random_ids<std::int32_t>({N, kChosen}, kExperts), kExperts);
   F x = filled({N, kWidth}), rows = filled({p.rows(), kWidth}, 2), weights = filled({N, kChosen}, 3);
-  F block(std::int64_t k) const { return rows.alias({N, kWidth}, {kWidth, 1}, k * N * kWidth); }
+  F block(const F& of, std::int64_t k) const { return of.alias({N, kWidth}, {kWidth, 1}, k * N * kWidth); }
 };
 void permute_forward(Samples& samples, const std::string& work) {
   const Permuted d;
   against_memory(samples, work, 2 * d.rows.numel(), [&] { keep(moe::permute(d.x, d.p).data()); },
-                 [&] { for (std::int64_t k = 0; k < kChosen; ++k) stream<1, 1>(d.x.numel(), {d.x}, {d.block(k)}); });
+                 [&] {
+                   const F y = like(d.rows);
+                   for (std::int64_t k = 0; k < kChosen; ++k) stream<1, 1>(d.x.numel(), {d.x}, {d.block(y, k)});
+                 });
 }
 void combine_forward(Samples& samples, const std::string& work) {
   const Permuted d;
+  const auto part = [&](std::int64_t k) { return d.block(d.rows, k); };
   against_memory(samples, work, d.rows.numel() + d.x.numel(), [&] { keep(moe::unpermute(d.rows, d.weights, d.p).data()); },
-                 [&] { stream<6, 1>(d.x.numel(), {d.block(0), d.block(1), d.block(2), d.block(3), d.block(4), d.block(5)}, {d.x}); });
+                 [&] { stream<6, 1>(d.x.numel(), {part(0), part(1), part(2), part(3), part(4), part(5)}, {like(d.x)}); });
 }
 void combine_backward(Samples& samples, const std::string& work) {
   const Permuted d;
-  const F rows = parameter(d.rows), weights = parameter(d.weights), dy = filled(d.rows.shape());
+  const F rows = parameter(d.rows), weights = parameter(d.weights);
   against_memory(samples, work, 3 * rows.numel(), backward_of(moe::unpermute(rows, weights, d.p), d.x, {rows, weights}), [&] {
-    for (std::int64_t k = 0; k < kChosen; ++k) stream<2, 1>(d.x.numel(), {d.x, d.block(k)}, {dy.alias(d.x.shape(), {kWidth, 1}, k * d.x.numel())});
+    const F dy = like(d.rows);
+    for (std::int64_t k = 0; k < kChosen; ++k) stream<2, 1>(d.x.numel(), {d.x, d.block(d.rows, k)}, {d.block(dy, k)});
   });
 }
 
 // --- tables and parameters -----------------------------------------------------------------------------------------------------
 void embedding_forward(Samples& samples, const std::string& work) {
-  const F w = filled({kVocabulary, kWidth}), y = F::empty({rows_of(kWidth, 2), kWidth}), x = filled(y.shape());
-  const auto ids = random_ids<std::int64_t>({y.size(0)}, kVocabulary);
-  against_memory(samples, work, 2 * y.numel(), [&] { keep(embedding::embedding(ids, w).data()); }, [&] { stream<1, 1>(y.numel(), {x}, {y}); });
+  const F w = filled({kVocabulary, kWidth}), x = filled({rows_of(kWidth, 2), kWidth});
+  const auto ids = random_ids<std::int64_t>({x.size(0)}, kVocabulary);
+  against_memory(samples, work, 2 * x.numel(), [&] { keep(embedding::embedding(ids, w).data()); }, [&] { stream<1, 1>(x.numel(), {x}, {like(x)}); });
 }
 // Every row of the table's gradient is written, zeros among them; a token's row is read and, the table being as large, mostly added to zero.
 void embedding_backward(Samples& samples, const std::string& work) {
   const std::int64_t V = rows_of(kWidth, 2);
-  const F w = parameter(filled({V, kWidth})), dw = F::empty(w.shape()), dy = filled(w.shape());
+  const F w = parameter(filled({V, kWidth})), dy = filled(w.shape());
   const auto ids = random_ids<std::int64_t>({V}, V);
-  against_memory(samples, work, 2 * w.numel(), backward_of(embedding::embedding(ids, w), dy, {w}), [&] { stream<1, 1>(w.numel(), {dy}, {dw}); });
+  against_memory(samples, work, 2 * w.numel(), backward_of(embedding::embedding(ids, w), dy, {w}), [&] { stream<1, 1>(w.numel(), {dy}, {like(w)}); });
 }
 
 struct Parameters {

@@ -35,7 +35,7 @@ Mentions mentions_of(const Index* ids, std::int64_t n, std::int64_t V, std::int6
 // they are long, so that each piece of memory is touched once, in order, and a popular id does not keep one thread alone.
 template <class T, class Index>
 void scatter_rows(const Index* ids, const T* dy, std::int64_t n, std::int64_t V, std::int64_t D, std::int64_t padding, bool overwrite, T* dw) {
-  constexpr std::int64_t kColumns = 1024;
+  constexpr std::int64_t kColumns = 4096;
   const Mentions m = mentions_of(ids, n, V, padding);
   const std::int64_t blocks = (D + kColumns - 1) / kColumns;
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 * V / std::max<std::int64_t>(1, (V + n) * std::min(D, kColumns)));  // rows of a task
@@ -45,9 +45,16 @@ void scatter_rows(const Index* ids, const T* dy, std::int64_t n, std::int64_t V,
       const std::int64_t at = task % blocks * kColumns, columns = std::min(kColumns, D - at), last = std::min(V, (task / blocks + 1) * grain);
       for (std::int64_t v = task / blocks * grain; v < last; ++v) {
         T* MOELLE_RESTRICT to = dw + v * D + at;
-        if (overwrite) std::fill_n(to, columns, T(0));
-        for (std::int64_t k = m.first[static_cast<std::size_t>(v)]; k < m.first[static_cast<std::size_t>(v + 1)]; ++k) {
-          const T* MOELLE_RESTRICT from = dy + m.places[static_cast<std::size_t>(k)] * D + at;
+        std::int64_t k = m.first[static_cast<std::size_t>(v)];
+        const std::int64_t behind = m.first[static_cast<std::size_t>(v + 1)];
+        const auto row = [&](std::int64_t i) { return dy + m.places[static_cast<std::size_t>(i)] * D + at; };
+        if (overwrite && k == behind) std::fill_n(to, columns, T(0));
+        if (overwrite && k < behind) {
+          const T* MOELLE_RESTRICT from = row(k++);
+          for (std::int64_t j = 0; j < columns; ++j) to[j] = T(0) + from[j];  // -0 becomes 0, as in a sum that starts there
+        }
+        for (; k < behind; ++k) {
+          const T* MOELLE_RESTRICT from = row(k);
           for (std::int64_t j = 0; j < columns; ++j) to[j] += from[j];
         }
       }

@@ -5,7 +5,7 @@
 #include <moelle/core/config.hpp>
 #include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
-#include <moelle/gemm/fma_simd.hpp>
+#include <moelle/cpu/fma_simd.hpp>
 
 namespace moelle::norm::simd {
 
@@ -16,7 +16,7 @@ template <class Arch, class T>
 MOELLE_INLINE xsimd::batch<T, Arch> exp_not_above_zero(const xsimd::batch<T, Arch>& x) {
   using B = xsimd::batch<T, Arch>;
   if constexpr (sizeof(T) == 4) {
-    using gemm::simd::fused_multiply_add;
+    using moelle::simd::fused_multiply_add;
     using I = xsimd::batch<std::int32_t, Arch>;
     const B magic(T(12582912)), z = x * B(T(1.44269504088896341));  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
     const B shifted = z + magic, f = z - (shifted - magic);
