@@ -37,19 +37,11 @@ MOELLE_INLINE void scale_row(const T* x, const T* w, T r, std::int64_t D, T* y) 
     map<Arch, T>(D, y, [&](const B& v, const B& g) { return g * (v * factor); }, x, w);
 }
 
-// Calls a row of the next step into the cache: a row is read and then written, and neither half would keep memory busy alone.
-template <class Arch, class T>
-MOELLE_INLINE void call_row(const T* x, std::int64_t D) {
-  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
-  for (std::int64_t j = 0; j < D; j += kLine) __builtin_prefetch(x + j);
-}
-
 template <class Arch, class T>
 void rms_norm(const RmsNormArgs<T>& a, T* y, T* rstd, std::int64_t begin, std::int64_t end) {
   for (std::int64_t r = begin; r < end; ++r) {
     const T* x = a.x + r * a.x_stride;
     const T inverse = inverse_rms<Arch, T>(x, a.D, a.eps);
-    if (r + 1 < end) call_row<Arch, T>(x + a.x_stride, a.D);
     scale_row<Arch, T>(x, a.weight, inverse, a.D, y + r * a.D);
     if (rstd != nullptr) rstd[r] = inverse;
   }
