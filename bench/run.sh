@@ -5,7 +5,7 @@
 #   gemm        products with packed weights and those of training against oneDNN and Eigen; float and int8 held to AVX2, oneDNN as well
 #   grouped     products of experts against dense ones and llama.cpp's mul_mat_id
 #   attention   forward, with gradients, decoding, against products, PyTorch and llama.cpp's flash_attn_ext
-#   operations  the other domains
+#   operations  what stands between the products, against memory; decoding beside a busy process; the rest of the domains' benchmarks
 #   training    whole steps against PyTorch, the dense twin and a skewed load; memory; the size "demo" only where it is asked for
 #   generation  prefill and decoding at DeepSeek-V2-Lite's true shape against llama.cpp; 20 GB of memory, not among what runs unasked
 # Before them the machine's own limits are measured (bench/machine); after them bench/report.py puts what has been measured into tables,

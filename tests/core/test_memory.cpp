@@ -62,3 +62,14 @@ TEST_CASE("kept and used blocks together never exceed the peak, and trimming ret
   trim_memory();
   CHECK(memory_stats().cached_bytes == 0);
 }
+
+TEST_CASE("sizes that are no longer asked for make room for those that are") {
+  trim_memory();
+  reset_peak_memory();
+  { const auto large = Tensor<float>::empty({1 << 20}); }  // 4 MiB, which then fill all that may be kept
+  REQUIRE(memory_stats().cached_bytes == 4 << 20);
+  for (int i = 0; i < 64; ++i) Tensor<float>::empty({1 << 18});
+  const std::int64_t fresh = memory_stats().fresh_bytes;
+  for (int i = 0; i < 64; ++i) Tensor<float>::empty({1 << 18});
+  CHECK(memory_stats().fresh_bytes == fresh);
+}

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include <moe/tables.hpp>
+#include <moelle/cpu/isa.hpp>
+#include <moelle/moe/top_k_simd.hpp>
 
 using namespace moelle;
 using namespace moelle::testing;
@@ -145,4 +147,25 @@ TEST_CASE_TEMPLATE("the gradient of every instruction set is the oracle's", T, f
           }
         }
   CHECK(compared >= 96);
+}
+
+TEST_CASE_TEMPLATE("the bound serves ordinary rows, and refuses NaN, ties beyond its cells and more choices than cells", T, float, double) {
+  using Arch = moelle::cpu::Arch;
+  std::int32_t got[moe::kMaxTopK];
+  for (const auto& [E, p] : {std::pair<int, GateParams>{64, moe::greedy(6)}, {256, moe::noaux_tc(8, 4, 8)}, {256, moe::noaux_tc(1, 1, 8)}, {160, moe::group_limited_greedy(8, 3, 6)}, {32, moe::noaux_tc(1, 1, 3)}}) {
+    int served = 0;
+    for (std::uint64_t seed = 0; seed < 100; ++seed) {
+      std::vector<T> s = on_grid<T>(static_cast<std::size_t>(E), 1 << 20, random::Stream(seed, "row"));
+      if (!moe::simd::select_by_bound<Arch, T>(s.data(), E, p, got)) continue;
+      ++served;
+      REQUIRE(std::vector<std::int32_t>(got, got + p.top_k) == by_oracle(s, {}, p).experts);
+    }
+    CHECK(served >= 80);
+  }
+  std::vector<T> row(64, T(1));
+  CHECK_FALSE(moe::simd::select_by_bound<Arch, T>(row.data(), 64, moe::greedy(6), got));
+  row = on_grid<T>(64, 1 << 20, random::Stream(1, "row"));
+  CHECK_FALSE(moe::simd::select_by_bound<Arch, T>(row.data(), 64, moe::greedy(17), got));
+  row[63] = std::numeric_limits<T>::quiet_NaN();
+  CHECK_FALSE(moe::simd::select_by_bound<Arch, T>(row.data(), 64, moe::greedy(6), got));
 }

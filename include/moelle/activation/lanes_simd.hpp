@@ -4,6 +4,8 @@
 // in the array it stands.
 #pragma once
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 #include <moelle/core/config.hpp>
 #include <moelle/cpu/xsimd.hpp>
@@ -85,24 +87,70 @@ MOELLE_INLINE xsimd::batch<T, Arch> map_sum(std::int64_t n, T rest, F f, const T
   return (a0 + a1) + (a2 + a3);
 }
 
-// Sum of the lanes: halves are added until one lane is left (xsimd's own horizontal sums differ between versions).
+// Lanes among themselves, by the compilers' vector types: xsimd's own reductions differ between versions.
+template <class Arch, class T>
+struct Lanes {
+  static constexpr int N = static_cast<int>(kLanes<Arch, T>);
+  using B = xsimd::batch<T, Arch>;
+  typedef T V __attribute__((vector_size(N * sizeof(T))));  // NOLINT: `using` loses the attribute in g++ 12
+
+  template <int W, int... I>
+  static MOELLE_INLINE V turned(V v, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(v, v, ((I + W) % N)...);
+  }
+  // Lane i is that of i + W; the first W follow the last.
+  template <int W>
+  static MOELLE_INLINE B turned(const B& v) {
+    return __builtin_bit_cast(B, turned<W>(__builtin_bit_cast(V, v), std::make_integer_sequence<int, N>()));
+  }
+  // Halves are joined until one lane is left.
+  template <int W, class J>
+  static MOELLE_INLINE T joined(const B& v, J join) {
+    if constexpr (W == 0)
+      return __builtin_bit_cast(V, v)[0];
+    else
+      return joined<W / 2>(join(v, turned<W>(v)), join);
+  }
+};
+
+// Sum of the lanes, lane i and lane i + n/2 first.
 template <class Arch, class T>
 MOELLE_INLINE T sum_lanes(const xsimd::batch<T, Arch>& v) {
-  T lanes[kLanes<Arch, T>];
-  v.store_unaligned(lanes);
-  for (std::int64_t w = kLanes<Arch, T> / 2; w >= 1; w /= 2)
-    for (std::int64_t i = 0; i < w; ++i) lanes[i] += lanes[i + w];
-  return lanes[0];
+  using B = xsimd::batch<T, Arch>;
+  return Lanes<Arch, T>::template joined<Lanes<Arch, T>::N / 2>(v, [](const B& a, const B& b) { return a + b; });
 }
 
 // Largest lane; no lane may be NaN.
 template <class Arch, class T>
 MOELLE_INLINE T max_lanes(const xsimd::batch<T, Arch>& v) {
-  T lanes[kLanes<Arch, T>];
-  v.store_unaligned(lanes);
-  for (std::int64_t w = kLanes<Arch, T> / 2; w >= 1; w /= 2)
-    for (std::int64_t i = 0; i < w; ++i) lanes[i] = lanes[i + w] > lanes[i] ? lanes[i + w] : lanes[i];
-  return lanes[0];
+  using B = xsimd::batch<T, Arch>;
+  return Lanes<Arch, T>::template joined<Lanes<Arch, T>::N / 2>(v, [](const B& a, const B& b) { return xsimd::select(b > a, b, a); });
+}
+
+// Bit i is lane i of a comparison.
+template <class Arch, class T>
+MOELLE_INLINE std::uint32_t lanes_set(const xsimd::batch_bool<T, Arch>& m) {
+  using Mask = xsimd::batch_bool<T, Arch>;
+  constexpr int N = static_cast<int>(kLanes<Arch, T>);
+  if constexpr (sizeof(Mask) <= 2) {  // a mask register
+    std::uint16_t bits = 0;
+    __builtin_memcpy(&bits, &m, sizeof m);
+    return bits;
+  } else {  // a vector of ones and zeros
+    using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+    typedef Int I __attribute__((vector_size(N * sizeof(T))));  // NOLINT
+    I bit;
+    for (int i = 0; i < N; ++i) bit[i] = Int{1} << i;
+    I set = __builtin_bit_cast(I, m) & bit;
+    const auto halve = [&]<int W>(const auto& self, std::integral_constant<int, W>) -> void {
+      if constexpr (W > 0) {
+        set |= __builtin_bit_cast(I, Lanes<Arch, T>::template turned<W>(__builtin_bit_cast(xsimd::batch<T, Arch>, set)));
+        self(self, std::integral_constant<int, W / 2>());
+      }
+    };
+    halve(halve, std::integral_constant<int, N / 2>());
+    return static_cast<std::uint32_t>(set[0]);
+  }
 }
 
 }  // namespace moelle::simd

@@ -23,6 +23,7 @@ struct MemoryStats {
   std::int64_t live_bytes = 0;    // handed out now
   std::int64_t peak_bytes = 0;    // largest live_bytes since reset_peak_memory()
   std::int64_t cached_bytes = 0;  // freed, kept for reuse
+  std::int64_t fresh_bytes = 0;   // asked of the system since the program began: what stands still in a loop that reuses everything
 };
 
 namespace detail {
@@ -53,6 +54,7 @@ class MemoryPool {
     if (p == nullptr) throw std::bad_alloc();
     const std::lock_guard lock(mutex_);
     count(size);  // only what was really given: a failed request must not raise the peak
+    stats_.fresh_bytes += static_cast<std::int64_t>(size);
     return p;
   }
 
@@ -65,10 +67,14 @@ class MemoryPool {
         larger_.erase(it);
       }
       stats_.live_bytes -= static_cast<std::int64_t>(size);
-      // Keep at most a quarter more than was ever in use at once: the phases of a step want other sizes, and fresh memory costs its page faults.
-      if (stats_.live_bytes + stats_.cached_bytes + static_cast<std::int64_t>(size) <= stats_.peak_bytes + stats_.peak_bytes / 4) {
+      // Sizes that nobody asks for any more make room: a program whose work has changed would otherwise pay for fresh memory in every call.
+      while (!fits(size) && drop_stale()) {
+      }
+      if (fits(size)) {
         try {
-          free_[size].push_back(p);
+          Kept& kept = free_[size];
+          kept.blocks.push_back(p);
+          kept.used = stats_.fresh_bytes;
           stats_.cached_bytes += static_cast<std::int64_t>(size);
           return;
         } catch (...) {  // no memory for the list: give the block back
@@ -81,9 +87,9 @@ class MemoryPool {
   // Returns all kept blocks to the system.
   void trim() noexcept {
     const std::lock_guard lock(mutex_);
-    for (auto& [size, list] : free_) {
-      for (void* p : list) std::free(p);
-      list.clear();
+    for (auto& [size, kept] : free_) {
+      for (void* p : kept.blocks) std::free(p);
+      kept.blocks.clear();
     }
     stats_.cached_bytes = 0;
   }
@@ -99,13 +105,37 @@ class MemoryPool {
 
  private:
   static constexpr std::size_t kLargest = std::size_t{1} << 62;  // sizes and their sums fit 64 bits
+  static constexpr std::int64_t kStale = 4;
+
+  struct Kept {
+    std::vector<void*> blocks;
+    std::int64_t used = 0;  // fresh_bytes when a block of this class was last in use
+  };
+
+  // At most a quarter more is kept than was ever in use at once: the phases of a step want other sizes, and together more than its peak.
+  bool fits(std::size_t size) const {
+    return stats_.live_bytes + stats_.cached_bytes + static_cast<std::int64_t>(size) <= stats_.peak_bytes + stats_.peak_bytes / 4;
+  }
+
+  // Returns a block to the system that lay idle while kStale times the peak was asked of the system; false if there is none. Sizes that
+  // take turns within a step are not idle that long.
+  bool drop_stale() noexcept {
+    for (auto& [size, kept] : free_)
+      if (!kept.blocks.empty() && stats_.fresh_bytes - kept.used > kStale * stats_.peak_bytes) {
+        std::free(kept.blocks.back());
+        kept.blocks.pop_back();
+        stats_.cached_bytes -= static_cast<std::int64_t>(size);
+        return true;
+      }
+    return false;
+  }
 
   // A kept block of this class or, from kHuge on, of one up to a quarter larger: steps that differ in a few sizes then need no new memory.
   void* reuse(std::size_t size) {
     auto it = free_.lower_bound(size);
-    while (it != free_.end() && it->second.empty()) ++it;
+    while (it != free_.end() && it->second.blocks.empty()) ++it;
     if (it == free_.end() || (it->first != size && (size < kHuge || it->first > size + size / 4))) return nullptr;
-    void* p = it->second.back();
+    void* p = it->second.blocks.back();
     if (it->first != size) {
       try {
         larger_.emplace(p, it->first);
@@ -113,7 +143,8 @@ class MemoryPool {
         return nullptr;
       }
     }
-    it->second.pop_back();
+    it->second.blocks.pop_back();
+    it->second.used = stats_.fresh_bytes;
     stats_.cached_bytes -= static_cast<std::int64_t>(it->first);
     count(it->first);
     return p;
@@ -138,7 +169,7 @@ class MemoryPool {
   }
 
   std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;      // by class
+  std::map<std::size_t, Kept> free_;                     // by class
   std::unordered_map<void*, std::size_t> larger_;        // blocks in use that are of a larger class than was asked for
   MemoryStats stats_;
 };

@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include <moelle/activation/lanes_simd.hpp>
-#include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
+#include <moelle/norm/exp_simd.hpp>
 #include <moelle/norm/softmax_simd.hpp>  // row_stats
 
 namespace moelle::loss::simd {
@@ -31,7 +31,7 @@ void scaled_exponentials(const T* x, std::int64_t n, T shift, T factor, T* y) {
   using B = xsimd::batch<T, Arch>;
   if (factor == T(0)) return scale<Arch, T>(y, n, factor);
   const B s(shift), f(factor);
-  moelle::simd::map<Arch, T>(n, y, [&](const B& v) { return moelle::simd::exp(v - s) * f; }, x);
+  moelle::simd::map<Arch, T>(n, y, [&](const B& v) { return norm::simd::exp_not_above_zero<Arch, T>(v - s) * f; }, x);
 }
 
 }  // namespace moelle::loss::simd

@@ -1,5 +1,6 @@
 // moelle/moe/gate_op.hpp -- the gate on tensors.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -19,7 +20,16 @@ namespace moelle::moe {
 
 namespace detail {
 
-inline constexpr std::int64_t kGateGrain = 32;  // tokens worth a task of their own
+inline constexpr std::int64_t kGateGrain = 32;   // tokens worth a task of their own
+inline constexpr std::int64_t kGateBlock = 64;   // tokens whose scores stay in the nearest caches until the choice is made
+
+// f(begin, end) over blocks of tokens, on all threads.
+template <class F>
+void gate_blocks(std::int64_t N, F f) {
+  parallel_rows(N, kGateGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t b = begin; b < end; b += kGateBlock) f(b, std::min(b + kGateBlock, end));
+  });
+}
 
 template <class T>
 void check_gate(const Tensor<T>& logits, const GateParams& p) {
@@ -60,9 +70,10 @@ Routing<T> gate(const Tensor<T>& logits, const Tensor<T>& bias, const GateParams
   const Tensor<T> x = contiguous(logits.detach()), b = bias.defined() ? contiguous(bias.detach()) : bias;
   const Routing<T> r{Tensor<std::int32_t>::empty({N, p.top_k}), Tensor<T>::empty({N, p.top_k}), Tensor<T>::empty({N, E})};
   const T* steer = b.defined() ? b.data() : nullptr;
-  parallel_rows(N, detail::kGateGrain, [&](std::int64_t begin, std::int64_t end) {
+  detail::gate_blocks(N, [&](std::int64_t begin, std::int64_t end) {
     const Kernels<T>& k = kernels<T>();
-    std::vector<T> scratch(static_cast<std::size_t>(steer != nullptr ? E : 0));
+    thread_local std::vector<T> scratch;
+    if (steer != nullptr && static_cast<std::int64_t>(scratch.size()) < E) scratch.resize(static_cast<std::size_t>(E));
     k.gate_scores(x.data(), E, p.score, r.scores.data(), begin, end);
     k.gate_select(r.scores.data(), steer, E, p, scratch.data(), r.experts.data(), begin, end);
     k.gate_weights(r.scores.data(), E, p, r.experts.data(), r.weights.data(), begin, end);
@@ -82,7 +93,7 @@ Routing<T> gate_given(const Tensor<T>& logits, const Tensor<std::int32_t>& exper
   experts.each([&](std::int32_t e) { MOELLE_REQUIRE("gate", e >= 0 && e < E, str("experts must be in [0, ", E, "); got expert=", e)); });
   const Tensor<T> x = contiguous(logits.detach());
   const Routing<T> r{contiguous(experts), Tensor<T>::empty({N, p.top_k}), Tensor<T>::empty({N, E})};
-  parallel_rows(N, detail::kGateGrain, [&](std::int64_t begin, std::int64_t end) {
+  detail::gate_blocks(N, [&](std::int64_t begin, std::int64_t end) {
     const Kernels<T>& k = kernels<T>();
     k.gate_scores(x.data(), E, p.score, r.scores.data(), begin, end);
     k.gate_weights(r.scores.data(), E, p, r.experts.data(), r.weights.data(), begin, end);

@@ -9,6 +9,7 @@
 #include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 #include <moelle/moe/gate.hpp>
+#include <moelle/moe/top_k_simd.hpp>
 #include <moelle/norm/softmax_simd.hpp>
 
 namespace moelle::moe::simd {
@@ -106,6 +107,7 @@ void gate_select(const T* scores, const T* bias, std::int64_t E, const GateParam
       moelle::simd::map<Arch, T>(E, scratch, [](const B& s, const B& b) { return s + b; }, ranking, bias);
       ranking = scratch;
     }
+    if (select_by_bound<Arch, T>(ranking, static_cast<int>(E), p, experts + n * p.top_k)) continue;
     Best<Arch, T> top(p.top_k);
     if (p.groups == 1) {
       scan(top, ranking, 0, size);

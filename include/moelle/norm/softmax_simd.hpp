@@ -5,6 +5,7 @@
 #include <moelle/activation/lanes_simd.hpp>
 #include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
+#include <moelle/norm/exp_simd.hpp>
 #include <moelle/norm/softmax.hpp>
 
 namespace moelle::norm::simd {
@@ -31,10 +32,10 @@ MOELLE_INLINE RowStats<T> row_stats(const T* x, std::int64_t n, T* y) {
   const B s(shift);
   const auto add = [](const B& a, const B& v) { return a + v; };
   if (y == nullptr) {
-    const auto term = [&](const B& a, const B& v) { return a + moelle::simd::exp(v - s); };
+    const auto term = [&](const B& a, const B& v) { return a + exp_not_above_zero<Arch, T>(v - s); };
     return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::fold<Arch, T>(n, T(0), -infinity<T>(), term, add, x))};
   }
-  const auto exponential = [&](const B& v) { return moelle::simd::exp(v - s); };
+  const auto exponential = [&](const B& v) { return exp_not_above_zero<Arch, T>(v - s); };
   return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::map_sum<Arch, T>(n, -infinity<T>(), exponential, x, y))};
 }
 

@@ -9,6 +9,7 @@ namespace moelle::training {
 template <class T>
 struct Kernels {
   void (*adamw)(T* w, const T* g, T* m, T* v, std::int64_t n, const AdamWStep& s);
+  double (*sum_of_squares)(const T* g, std::int64_t n);
 };
 
 template <class T>

@@ -2,12 +2,13 @@
 #pragma once
 #include <moelle/training/adamw_simd.hpp>
 #include <moelle/training/kernels.hpp>
+#include <moelle/training/squares_simd.hpp>
 
 namespace moelle::training {
 
 template <class Arch, class T>
 constexpr Kernels<T> make_kernels() {
-  return {&simd::adamw<Arch, T>};
+  return {&simd::adamw<Arch, T>, &simd::sum_of_squares<Arch, T>};
 }
 
 }  // namespace moelle::training

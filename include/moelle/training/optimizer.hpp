@@ -96,12 +96,7 @@ double grad_norm(const std::vector<Tensor<T>>& parameters) {
   }
   std::vector<double> sums(pieces.size());
   parallel_rows(static_cast<std::int64_t>(pieces.size()), 2, [&](std::int64_t begin, std::int64_t end) {
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      double lane[8] = {};
-      const auto [g, n] = pieces[i];
-      for (std::int64_t j = 0; j < n; ++j) lane[j % 8] += static_cast<double>(g[j]) * static_cast<double>(g[j]);
-      for (const double v : lane) sums[i] += v;
-    }
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) sums[i] = kernels<T>().sum_of_squares(pieces[i].first, pieces[i].second);
   });
   double total = 0.0;
   for (const double s : sums) total += s;
