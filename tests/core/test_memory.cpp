@@ -51,13 +51,13 @@ TEST_CASE("at most a quarter of a block is unused") {
   }
 }
 
-TEST_CASE("kept and used blocks together never exceed the peak, and trimming returns the kept ones") {
-  reset_peak_memory();
-  std::vector<Tensor<float>> held;
-  for (std::int64_t i = 1; i <= 64; ++i) held.push_back(Tensor<float>::empty({i * 997}));
-  held.clear();
+TEST_CASE("kept and used blocks together exceed the most ever in use by a quarter at most, and trimming returns the kept ones") {
+  for (std::int64_t size : {997, 1499, 1733}) {  // each round has sizes of its own, all of which would be more than that
+    std::vector<Tensor<float>> held;
+    for (std::int64_t i = 1; i <= 64; ++i) held.push_back(Tensor<float>::empty({i * size}));
+  }
   const MemoryStats after = memory_stats();
-  CHECK(after.live_bytes + after.cached_bytes <= after.peak_bytes);
+  CHECK(after.live_bytes + after.cached_bytes <= after.peak_bytes + after.peak_bytes / 4);
   CHECK(after.cached_bytes > 0);
   trim_memory();
   CHECK(memory_stats().cached_bytes == 0);
@@ -65,11 +65,10 @@ TEST_CASE("kept and used blocks together never exceed the peak, and trimming ret
 
 TEST_CASE("sizes that are no longer asked for make room for those that are") {
   trim_memory();
-  reset_peak_memory();
-  { const auto large = Tensor<float>::empty({1 << 20}); }  // 4 MiB, which then fill all that may be kept
-  REQUIRE(memory_stats().cached_bytes == 4 << 20);
-  for (int i = 0; i < 64; ++i) Tensor<float>::empty({1 << 18});
+  { const auto large = Tensor<float>::empty({1 << 26}); }  // more than ever before, so that it fills what may be kept but for a quarter
+  REQUIRE(memory_stats().cached_bytes == 1 << 28);
+  for (int i = 0; i < 64; ++i) Tensor<float>::empty({1 << 25});
   const std::int64_t fresh = memory_stats().fresh_bytes;
-  for (int i = 0; i < 64; ++i) Tensor<float>::empty({1 << 18});
+  for (int i = 0; i < 64; ++i) Tensor<float>::empty({1 << 25});
   CHECK(memory_stats().fresh_bytes == fresh);
 }

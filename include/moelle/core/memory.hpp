@@ -114,14 +114,14 @@ class MemoryPool {
 
   // At most a quarter more is kept than was ever in use at once: the phases of a step want other sizes, and together more than its peak.
   bool fits(std::size_t size) const {
-    return stats_.live_bytes + stats_.cached_bytes + static_cast<std::int64_t>(size) <= stats_.peak_bytes + stats_.peak_bytes / 4;
+    return stats_.live_bytes + stats_.cached_bytes + static_cast<std::int64_t>(size) <= most_ + most_ / 4;
   }
 
-  // Returns a block to the system that lay idle while kStale times the peak was asked of the system; false if there is none. Sizes that
+  // Returns a block to the system that lay idle while kStale times the most ever in use was asked of the system; false if there is none. Sizes that
   // take turns within a step are not idle that long.
   bool drop_stale() noexcept {
     for (auto& [size, kept] : free_)
-      if (!kept.blocks.empty() && stats_.fresh_bytes - kept.used > kStale * stats_.peak_bytes) {
+      if (!kept.blocks.empty() && stats_.fresh_bytes - kept.used > kStale * most_) {
         std::free(kept.blocks.back());
         kept.blocks.pop_back();
         stats_.cached_bytes -= static_cast<std::int64_t>(size);
@@ -152,7 +152,8 @@ class MemoryPool {
 
   void count(std::size_t size) {
     stats_.live_bytes += static_cast<std::int64_t>(size);
-    if (stats_.live_bytes > stats_.peak_bytes) stats_.peak_bytes = stats_.live_bytes;
+    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+    most_ = std::max(most_, stats_.live_bytes);
   }
   // Four classes per power of two: at most 25 % is unused.
   static std::size_t size_class(std::size_t bytes) {
@@ -172,11 +173,9 @@ class MemoryPool {
   std::map<std::size_t, Kept> free_;                     // by class
   std::unordered_map<void*, std::size_t> larger_;        // blocks in use that are of a larger class than was asked for
   MemoryStats stats_;
+  std::int64_t most_ = 0;                                // largest live_bytes ever
 };
 
-}  // namespace detail
-
-namespace detail {
 
 // Memory of exactly this size for what stays: weights. On 2 MiB pages where the system grants them; not counted by memory_stats().
 inline std::shared_ptr<void> lasting_memory(std::size_t bytes) {
