@@ -17,7 +17,7 @@ def _settings() -> dict:
     """Everything a training configuration may say, with its default."""
     trainer = dict(lr=6e-3, steps=600, warmup_steps=50, schedule="cosine", min_ratio=0.1, optimizer="muon", weight_decay=0.1, beta1=0.9, beta2=0.95,
                    muon_steps="deepseek_v4", clip=1.0, accumulation=1, bias_update_rate=1e-3, bias_rule="sign", mtp_weight=0.3, guard_limit=8.0)
-    return dict(model="pilot", data=[], extensions=[], exclude=[], output="runs/train", seed=0, batch_size=16, seq_len=128, save_every=100, log_every=10, log="log.jsonl") | trainer
+    return dict(model="pilot", data=[], extensions=[], exclude=[], output="runs/train", precision="f32", seed=0, batch_size=16, seq_len=128, save_every=100, log_every=10, log="log.jsonl") | trainer
 
 
 def _read(path: str) -> dict:
@@ -85,13 +85,13 @@ def train(
     resume: bool = typer.Option(False, "--resume", help="Go on from the newest checkpoint in the output folder."),
 ) -> None:
     """Trains a byte-level model on text files."""
-    from . import data, models, training
+    from . import data, models, nn, training
 
     s = load_settings(config, set_)
     if not s["data"]:
         raise moelle.Error("train: data must name files or folders; got data=[]")
     corpus = data.load_corpus(s["data"], extensions=s["extensions"], exclude=s["exclude"], seed=s["seed"])
-    model = models.CausalLM(s["config"], seed=s["seed"])
+    model = nn.set_precision(models.CausalLM(s["config"], seed=s["seed"]), s["precision"])
     names = ["lr", "steps", "warmup_steps", "schedule", "min_ratio", "optimizer", "weight_decay", "beta1", "beta2", "muon_steps", "clip", "accumulation", "bias_update_rate",
              "bias_rule", "mtp_weight", "guard_limit"]
     trainer = training.Trainer(model, **{n: s[n] for n in names} | dict(warmup_steps=min(s["warmup_steps"], s["steps"])))
@@ -148,6 +148,7 @@ def demo(
     steps: int = typer.Option(None, help="Steps of 2,048 bytes; default 600, with --quick 100."),
     optimizer: str = typer.Option("muon", help="muon (for matrices, AdamW for the rest) or adamw, in both arms."),
     lr: float = typer.Option(None, help="Peak learning rate; default 6e-3, with adamw 3e-3."),
+    precision: str = typer.Option("f32", help="Operands of the products, in both arms: f32, bf16 or fp8 (simulated)."),
     seed: int = typer.Option(1),
     folder: Path = typer.Option(Path("runs/demo"), help="Where runs are kept, to go on with."),
     picture: Path = typer.Option(Path("demo.png")),
@@ -160,9 +161,11 @@ def demo(
 
     if optimizer not in ("muon", "adamw"):
         raise moelle.Error(f"demo: optimizer must be muon or adamw; got optimizer={optimizer!r}{moelle._core.did_you_mean(optimizer, ['muon', 'adamw'])}")
+    if precision not in ("f32", "bf16", "fp8"):
+        raise moelle.Error(f"demo: precision must be f32, bf16 or fp8; got precision={precision!r}")
     steps = steps if steps is not None else 100 if quick else 600
     if not 1 <= steps <= 1_000_000:
         raise moelle.Error(f"demo: steps must be in [1, 1000000]; got steps={steps}")
-    options = _demo.Options(data=[str(Path(p).resolve()) for p in data], optimizer=optimizer, steps=steps, seed=seed,
+    options = _demo.Options(data=[str(Path(p).resolve()) for p in data], optimizer=optimizer, precision=precision, steps=steps, seed=seed,
                             lr=lr if lr is not None else 6e-3 if optimizer == "muon" else 3e-3)
     raise typer.Exit(_demo.run(options, folder=folder, picture=picture, fresh=fresh, console=Console()))

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from . import data, estimate, functional, get_num_threads, isa_name, models, training
+from . import data, estimate, functional, get_num_threads, isa_name, models, nn, training
 
 BITS = 1 / math.log(2)  # nats to bits
 VALIDATION_BYTES = 256 * 1024
@@ -32,6 +32,7 @@ class Options:
 
     data: list[str]
     optimizer: str = "muon"
+    precision: str = "f32"
     steps: int = 600
     batch_size: int = 16
     seq_len: int = 128
@@ -48,7 +49,7 @@ class Arm:
 
     def __init__(self, name, title, config, options, documents, folder):
         self.name, self.title, self.config, self.options, self.folder = name, title, config, options, folder / name
-        self.model = models.CausalLM(config, seed=options.seed)
+        self.model = nn.set_precision(models.CausalLM(config, seed=options.seed), options.precision)
         self.trainer = training.Trainer(
             self.model, lr=options.lr, steps=options.steps, warmup_steps=min(50, max(1, options.steps // 10)), schedule="cosine", min_ratio=0.1,
             optimizer=options.optimizer, weight_decay=0.1, clip=1.0, bias_update_rate=10.0 / options.steps)
@@ -163,7 +164,7 @@ def train(arm, console):
 
 def show_result(moe, dense, console):
     level = dense.smooth()[-1]
-    table = Table(title=f"{moe.options.steps} steps of {moe.options.batch_size * moe.options.seq_len:,} bytes, {moe.options.optimizer}, seed {moe.options.seed}, "
+    table = Table(title=f"{moe.options.steps} steps of {moe.options.batch_size * moe.options.seq_len:,} bytes, {moe.options.optimizer}, {moe.options.precision}, seed {moe.options.seed}, "
                         f"{get_num_threads()} threads, {isa_name()}")
     table.add_column("")
     for arm in (moe, dense):

@@ -55,6 +55,6 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(text, tmp_path):
 
 
 def test_options_that_cannot_be_meant_are_one_line(tmp_path):
-    for more, message in [(["--optimizer", "mun"], 'did you mean "muon"'), (["--steps", "0"], "steps=0"), (["--data", "/no/such"], "path=/no/such")]:
+    for more, message in [(["--optimizer", "mun"], 'did you mean "muon"'), (["--steps", "0"], "steps=0"), (["--precision", "half"], "precision='half'"), (["--data", "/no/such"], "path=/no/such")]:
         run = subprocess.run([sys.executable, "-m", "moelle", "demo", "--folder", str(tmp_path), *more], capture_output=True, text=True, timeout=60)
         assert run.returncode == 2 and message in run.stderr and len(run.stderr.splitlines()) == 1, run.stderr

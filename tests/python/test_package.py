@@ -69,6 +69,8 @@ def test_a_wrong_name_is_one_line_with_the_nearest_name_and_status_2():
     assert r.returncode == 2 and "steps" in r.stderr and "Traceback" not in r.stderr
     r = command("train", "--set", "steps=many")
     assert r.returncode == 2 and "steps must be a int" in r.stderr
+    r = command("train", "--set", "precision=16")
+    assert r.returncode == 2 and "precision must be a str" in r.stderr
     r = command("train", "--set", "model.hidden_sise=3")
     assert r.returncode == 2 and "hidden_size" in r.stderr
 
@@ -128,6 +130,13 @@ def test_train_goes_on_from_where_it_stopped_and_generate_writes(tmp_path):
     assert "without checkpoints" in command("train", config, *small).stderr
     r = command("train", config, *small, "--set", "steps=6", "--resume")
     assert r.returncode == 0 and "goes on after step 4" in r.stdout, r.stderr
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    rounded = command("train", config, *small, "--set", "precision=bf16", "--set", f"output={tmp_path / 'bf16'}")
+    assert rounded.returncode == 0, rounded.stderr
+    others = [json.loads(line)["loss"] for line in (tmp_path / "bf16" / "log.jsonl").read_text().splitlines()]
+    assert others[0] != losses[0] and abs(others[3] - losses[3]) < 0.02 * losses[3]
+    wrong = command("train", config, *small, "--set", "precision=half", "--set", f"output={tmp_path / 'half'}")
+    assert wrong.returncode == 2 and "must be f32, bf16 or fp8; got precision=half" in wrong.stderr and not (tmp_path / "half").exists()
     r = command("generate", tmp_path / "run" / "model", "--prompt", "def ", "--max-new-tokens", "8", "--seed", "1")
     assert r.returncode == 0 and r.stdout.startswith("def ")
 
