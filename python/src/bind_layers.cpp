@@ -221,7 +221,8 @@ void bind_attention_layers(py::module_& m) {
            }),
            py::kw_only(), py::arg("hidden_size"), py::arg("num_attention_heads"), py::arg("q_lora_rank") = py::none(), py::arg("kv_lora_rank"),
            py::arg("qk_nope_head_dim"), py::arg("qk_rope_head_dim"), py::arg("v_head_dim"), py::arg("rotary"), py::arg("seed") = 0)
-      .def_property("absorb_up_to", [](const Mla& self) { return self.options.absorb_up_to; }, [](Mla& self, std::int64_t n) { self.options.absorb_up_to = n; });
+      .def_property("absorb_up_to", [](const Mla& self) { return self.options.absorb_up_to; }, [](Mla& self, std::optional<std::int64_t> n) { self.options.absorb_up_to = n; },
+                    "With a cache, so many new tokens or fewer attend in latent space; None: whichever form is less work.");
   using Mha = nn::MultiHeadAttention<Real>;
   py::class_<Mha, PyAttention<Mha>, Attention, py::smart_holder>(m, "MultiHeadAttention")
       .def(py::init([](std::int64_t d, std::int64_t heads, std::optional<std::int64_t> kv_heads, std::optional<std::int64_t> head_dim, bool bias, std::int64_t window,

@@ -94,6 +94,19 @@ TEST_CASE("absorbed latent attention over a bfloat16 cache differs from that ove
   CHECK(test::max_abs_error(contiguous(attention::mla_absorbed(q, cast<bfloat16>(rows), w, dims)), contiguous(attention::mla_absorbed(q, rows, w, dims))) <= bound);
 }
 
+TEST_CASE("many queries over a bfloat16 cache have the bits of each alone") {
+  const attention::MlaDims dims{8, 4, 6};
+  const auto q = normal<float>({2, 11, 3, 12}, 5), kv_b = normal<float>({3 * 14, 16}, 6);
+  const auto cache = cast<bfloat16>(normal<float>({2, 300, 20}, 7));
+  for (const std::int64_t window : {0, 100}) {
+    const Tensor<float> whole = contiguous(attention::mla_absorbed(q, cache, kv_b, dims, {.window = window}));
+    for (std::int64_t i = 0; i < 11; ++i) {
+      const Tensor<float> alone = attention::mla_absorbed(contiguous(narrow(q, 1, i, 1)), contiguous(narrow(cache, 1, 0, 290 + i)), kv_b, dims, {.window = window});
+      CHECK(test::bitwise_equal(contiguous(alone), contiguous(narrow(whole, 1, i, 1))));
+    }
+  }
+}
+
 TEST_CASE("a bfloat16 cache grows like any other; what it cannot do is refused") {
   attention::LatentCache<bfloat16> cache(1, 100, 6, 2);
   const attention::MlaDims dims{3, 2, 4};

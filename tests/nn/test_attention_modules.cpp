@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <moelle/autograd/mode.hpp>
@@ -166,10 +167,10 @@ TEST_CASE("latent attention from its cache, absorbed or expanded, agrees with on
   const autograd::NoGrad guard;
   for (const bool low_rank : {false, true})
     for (const bool bias : {false, true})
-      for (const std::int64_t absorb_up_to : {0, 4, 100}) {
+      for (const std::optional<std::int64_t> absorb_up_to : {std::optional<std::int64_t>(), std::optional<std::int64_t>(0), std::optional<std::int64_t>(4), std::optional<std::int64_t>(100)}) {
         CAPTURE(low_rank);
         CAPTURE(bias);
-        CAPTURE(absorb_up_to);
+        CAPTURE(absorb_up_to.value_or(-1));
         nn::MLA<double> m(mla_options(low_rank, bias), rotary<double>(4));
         stir(m);
         m.options.absorb_up_to = absorb_up_to;
@@ -177,6 +178,21 @@ TEST_CASE("latent attention from its cache, absorbed or expanded, agrees with on
         CHECK(test::max_relative_error(in_pieces<double>(m, x, {13}), whole) < 1e-12);
         CHECK(test::max_relative_error(in_pieces<double>(m, x, {5, 1, 1, 4, 2}), whole) < 1e-12);
       }
+}
+
+TEST_CASE("the form of latent attention follows from the work") {
+  const attention::MlaDims lite{128, 64, 128};  // DeepSeek-V2-Lite, C = 512
+  CHECK(!attention::absorbing_is_cheaper(512, 512, 512, lite));   // a prompt: as many keys as queries
+  CHECK(attention::absorbing_is_cheaper(1, 4096, 512, lite));     // decoding
+  CHECK(attention::absorbing_is_cheaper(128, 4096, 512, lite));   // a chunk of a long prompt
+  CHECK(!attention::absorbing_is_cheaper(1024, 4096, 512, lite));
+  CHECK(!attention::absorbing_is_cheaper(128, 4096, 512, lite, 4));  // once projecting is fast, fewer queries pay
+  // where both cost the same: (Tk - Tq) C (N + V) = pairs (2 C - N - V)
+  std::int64_t last = 0;
+  for (std::int64_t Tq = 1; Tq <= 4096; ++Tq)
+    if (attention::absorbing_is_cheaper(Tq, 4096, 512, lite)) last = Tq;
+  const double pairs = static_cast<double>(last) * (4096 - static_cast<double>(last - 1) / 2);
+  CHECK(static_cast<double>(4096 - last) * 512 * 256 == doctest::Approx(pairs * 768).epsilon(0.01));
 }
 
 TEST_CASE("the latent cache holds rank plus rotary numbers per token, forgets what is truncated and refuses more than fits") {

@@ -5,9 +5,10 @@
 //   kv_b [H (N + V), C]: per head N rows of W_UK, then V rows of W_UV
 // Expanded (training, long prompts): k = W_UK c, v = W_UV c per head; scores q_n.k_n + q_r.k_r.
 // Absorbed (decoding): q' = W_UK^T q_n in the latent space, scores q'.c + q_r.k_r, the weighted latent goes through W_UV: one key of
-// C + R channels serves all heads, and the cache is all that is read. Equal in exact arithmetic.
+// C + R channels serves all heads, and the cache is all that is read. Equal in exact arithmetic; absorbing_is_cheaper() compares the work.
 // Source: DeepSeek-V2 (arXiv:2405.04434), sections 2.1.2, 2.1.3 and appendix C.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -22,6 +23,14 @@ namespace moelle::attention {
 struct MlaDims {
   std::int64_t nope = 0, rope = 0, value = 0;
 };
+
+// Which form takes less time for Tq new tokens over Tk keys, these among them: multiply-adds per head, those with kv_b divided by how many
+// times as fast they are. Expanding pays C (N + V) for every key, absorbing for every query, and then for each pair 2 C + R instead of N + R + V.
+inline bool absorbing_is_cheaper(std::int64_t Tq, std::int64_t Tk, std::int64_t C, const MlaDims& d, double projection_speed = 1) {
+  const double pairs = static_cast<double>(Tq) * (static_cast<double>(Tk) - static_cast<double>(Tq - 1) / 2), projection = static_cast<double>(C * (d.nope + d.value)) / projection_speed;
+  return static_cast<double>(Tq) * projection + pairs * static_cast<double>(2 * C + d.rope) <=
+         static_cast<double>(Tk) * projection + pairs * static_cast<double>(d.nope + d.rope + d.value);
+}
 
 namespace detail {
 template <class T>
@@ -126,9 +135,14 @@ inline Tensor<float> mix_latents(const Tensor<float>& absorbed, const Tensor<bfl
   const Tensor<float> q = readable(absorbed), mixed = Tensor<float>::empty({B, Tq, H, C});
   const AttentionParams scaled = mla_scale(params, dims);
   check(scaled, {B, Tq, H, D}, {B, Tk, 1, D}, {B, Tk, 1, C});
-  const Problem<float> problem{.B = B, .Tq = Tq, .Tk = Tk, .H = H, .J = 1, .parts = 1, .q = {heads(q)}, .k = {}, .dk = {D}, .v = {}, .dv = C,
-                               .scale = scale_of<float>(scaled, D), .causal = scaled.causal, .window = scaled.window};
-  run_latent_decode(problem, {rows.data(), rows.strides()[0], rows.strides()[1], 0}, writable(mixed));
+  const std::int64_t step = scaled.causal ? kDecodeQueries : std::max<std::int64_t>(Tq, 1);  // what blocks of keys contribute is kept until they are merged
+  for (std::int64_t first = 0; first < Tq; first += step) {
+    const std::int64_t last = std::min(first + step, Tq), hidden = scaled.causal ? Tq - last : 0;
+    const Tensor<float> part = narrow(q, 1, first, last - first), out = narrow(mixed, 1, first, last - first);
+    const Problem<float> problem{.B = B, .Tq = last - first, .Tk = Tk - hidden, .H = H, .J = 1, .parts = 1, .q = {heads(part)}, .k = {}, .dk = {D}, .v = {}, .dv = C,
+                                 .scale = scale_of<float>(scaled, D), .causal = scaled.causal, .window = scaled.window};
+    run_latent_decode(problem, {rows.data(), rows.strides()[0], rows.strides()[1], 0}, writable(out));
+  }
   return mixed;
 }
 

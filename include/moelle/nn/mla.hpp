@@ -25,7 +25,7 @@ struct MlaOptions {
   std::int64_t kv_lora_rank = 0, qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
   bool bias = false;
   double latent_norm_eps = 1e-6;      // of q_a_layernorm and kv_a_layernorm, whatever rms_norm_eps says: as in every released implementation
-  std::int64_t absorb_up_to = 4;      // with a cache, this many new tokens or fewer attend in latent space
+  std::optional<std::int64_t> absorb_up_to = {};  // with a cache, this many new tokens or fewer attend in latent space; none: what is cheaper (attention/mla_op.hpp)
   LatentStorage cache_storage = LatentStorage::native;
   Init init = {};
 };
@@ -124,13 +124,18 @@ class MLA : public Attention<T> {
       rounded->held.rows.append(cast<bfloat16>(added.detach()));
       const Tensor<bfloat16> rows = rounded->held.rows.view();
       if constexpr (std::is_same_v<T, float>)
-        if (q.size(1) <= options.absorb_up_to && rows.size(2) % 2 == 0 && !autograd::wants_grad(q, kv_b_proj->weight)) return absorbed(q, rows);
+        if (absorbs(q.size(1), rows.size(1)) && rows.size(2) % 2 == 0 && !autograd::wants_grad(q, kv_b_proj->weight)) return absorbed(q, rows);
       return over_rows(q, cast<T>(rows));
     }
     auto* own = dynamic_cast<MlaCache<T>*>(&cache);
     MOELLE_REQUIRE("MLA", own != nullptr, "the cache must come from this module's make_cache; got another kind");
     own->held.rows.append(added);
     return over_rows(q, own->held.rows.view());
+  }
+  bool absorbs(std::int64_t Tq, std::int64_t Tk) const {
+    if (options.absorb_up_to) return Tq <= *options.absorb_up_to;
+    const bool packed = packed_latent.defined() && packed_latent.key.format() != gemm::Format::f32;
+    return attention::absorbing_is_cheaper(Tq, Tk, options.kv_lora_rank, dims(), packed ? kPackedSpeed : 1.0);
   }
   template <class U>
   Tensor<T> absorbed(const Tensor<T>& q, const Tensor<U>& rows) {
@@ -139,9 +144,11 @@ class MLA : public Attention<T> {
     return attention::mla_absorbed(q, rows, kv_b_proj->weight, dims(), params());
   }
   Tensor<T> over_rows(const Tensor<T>& q, const Tensor<T>& rows) {
-    if (q.size(1) <= options.absorb_up_to) return absorbed(q, rows);
+    if (absorbs(q.size(1), rows.size(1))) return absorbed(q, rows);
     return expanded(q, narrow(rows, 2, 0, options.kv_lora_rank), narrow(rows, 2, options.kv_lora_rank, options.qk_rope_head_dim), {});
   }
+
+  static constexpr double kPackedSpeed = 3;  // products with packed weights of 16 bits and less against attention's in float
 
   std::shared_ptr<Rotary<T>> rotary_;
 };

@@ -878,10 +878,12 @@ class MLA(Attention):
     def __init__(self, *, hidden_size: typing.SupportsInt | typing.SupportsIndex, num_attention_heads: typing.SupportsInt | typing.SupportsIndex, q_lora_rank: typing.SupportsInt | typing.SupportsIndex | None = None, kv_lora_rank: typing.SupportsInt | typing.SupportsIndex, qk_nope_head_dim: typing.SupportsInt | typing.SupportsIndex, qk_rope_head_dim: typing.SupportsInt | typing.SupportsIndex, v_head_dim: typing.SupportsInt | typing.SupportsIndex, rotary: Rotary, seed: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
         ...
     @property
-    def absorb_up_to(self) -> int:
-        ...
+    def absorb_up_to(self) -> int | None:
+        """
+        With a cache, so many new tokens or fewer attend in latent space; None: whichever form is less work.
+        """
     @absorb_up_to.setter
-    def absorb_up_to(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None:
+    def absorb_up_to(self, arg1: typing.SupportsInt | typing.SupportsIndex | None) -> None:
         ...
 class MultiHeadAttention(Attention):
     """
