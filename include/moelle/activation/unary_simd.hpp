@@ -18,10 +18,12 @@ MOELLE_INLINE Vec<Arch, T> clamp(const Vec<Arch, T>& x, T low, T high) {
   return xsimd::select(x > Vec<Arch, T>(high), Vec<Arch, T>(high), xsimd::select(x < Vec<Arch, T>(low), Vec<Arch, T>(low), x));
 }
 
+// Below -88 (float) the result is no normal number, and 0. A NaN stays the one it was.
 template <class Arch, class T>
 MOELLE_INLINE Vec<Arch, T> sigmoid(const Vec<Arch, T>& x) {
-  const Vec<Arch, T> one(T(1));
-  return one / (one + moelle::simd::exp(-x));
+  const Vec<Arch, T> one(T(1)), floor(sizeof(T) == 4 ? T(-88) : T(-800));
+  const Vec<Arch, T> s = one / (one + moelle::simd::exp_below_88<Arch, T>(-xsimd::select(x < floor, floor, x)));
+  return xsimd::select(x < floor, Vec<Arch, T>(T(0)), xsimd::select(x == x, s, x));
 }
 
 // silu and its derivative at x. Below -87 (float) e^-x leaves the range; there the derivative is under 1e-35 anyway.
@@ -32,10 +34,10 @@ struct Silu {
   MOELLE_INLINE explicit Silu(const Vec<Arch, T>& x) {
     const Vec<Arch, T> one(T(1)), floor(sizeof(T) == 4 ? T(-87) : T(-700));
     const Vec<Arch, T> c = xsimd::select(x < floor, floor, x);
-    const Vec<Arch, T> e = moelle::simd::exp(-c);
+    const Vec<Arch, T> e = xsimd::select(x == x, moelle::simd::exp_below_88<Arch, T>(-c), x);
     const Vec<Arch, T> s = one / (one + e);
     value = xsimd::select(x < floor, x * Vec<Arch, T>(T(0)), x * s);
-    slope = s * xsimd::fma(c, e * s, one);  // 1 - s is e s, without cancellation
+    slope = s * moelle::simd::fused_multiply_add<Arch, T>(c, e * s, one);  // 1 - s is e s, without cancellation
   }
 };
 

@@ -8,7 +8,7 @@
 #include <moelle/cpu/xsimd.hpp>
 
 #include <moelle/attention/attention.hpp>  // kFewRows
-#include <moelle/attention/exp_simd.hpp>
+#include <moelle/cpu/exp_simd.hpp>
 #include <moelle/attention/softmax_simd.hpp>
 #include <moelle/core/config.hpp>
 #include <moelle/gemm/fma_simd.hpp>
@@ -146,7 +146,7 @@ MOELLE_INLINE void softmax_lanes(T* s, std::int64_t ld, std::int64_t lo, std::in
     for (std::int64_t u = 0; u < N; ++u) {
       if (base + u < lo || base + u >= hi) continue;
       T* at = s + (base + u) * ld;
-      const B p = exponential<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(at), B(scale), -highest));
+      const B p = moelle::simd::exp_below_88<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(at), B(scale), -highest));
       p.store_unaligned(at);
       total[u] = total[u] + p;
     }

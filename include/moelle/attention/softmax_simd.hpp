@@ -9,7 +9,7 @@
 
 #include <moelle/cpu/xsimd.hpp>
 
-#include <moelle/attention/exp_simd.hpp>
+#include <moelle/cpu/exp_simd.hpp>
 #include <moelle/core/config.hpp>
 #include <moelle/gemm/fma_simd.hpp>
 
@@ -63,7 +63,7 @@ template <class Arch, class T>
 MOELLE_INLINE T exp_of(T x) {
   using B = xsimd::batch<T, Arch>;
   T lane[B::size];
-  exponential<Arch, T>(B(x)).store_unaligned(lane);
+  moelle::simd::exp_below_88<Arch, T>(B(x)).store_unaligned(lane);
   return lane[0];
 }
 
@@ -107,7 +107,7 @@ void softmax_row(T* s, std::int64_t begin, std::int64_t end, std::int64_t lo, st
   fill_row(s, last, end, T(0));
   B total(T(0));
   for (std::int64_t j = first; j < last; j += N) {
-    const B p = exponential<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-highest)));
+    const B p = moelle::simd::exp_below_88<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-highest)));
     p.store_unaligned(s + j);
     total = total + p;
   }
@@ -130,7 +130,7 @@ void softmax_grad_row(T* s, T* g, std::int64_t end, std::int64_t lo, std::int64_
   fill_row(s, 0, first, T(0)), fill_row(s, last, end, T(0));
   fill_row(g, 0, first, T(0)), fill_row(g, last, end, T(0));
   for (std::int64_t j = first; j < last; j += N) {
-    B p = exponential<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-lse)));
+    B p = moelle::simd::exp_below_88<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-lse)));
     B ds = p * B(factor) * (B::load_unaligned(g + j) - B(delta));
     if (j < lo || j + N > hi) p = inside<Arch, T>(p, j, lo, hi, T(0)), ds = inside<Arch, T>(ds, j, lo, hi, T(0));
     p.store_unaligned(s + j);
