@@ -11,7 +11,7 @@
 #include <moelle/cpu/exp_simd.hpp>
 #include <moelle/attention/softmax_simd.hpp>
 #include <moelle/core/config.hpp>
-#include <moelle/gemm/fma_simd.hpp>
+#include <moelle/cpu/fma_simd.hpp>
 #include <moelle/gemm/pack_simd.hpp>  // Square
 #include <moelle/gemm/tile_simd.hpp>  // Tile
 
@@ -43,7 +43,7 @@ void few_scores_of(std::int64_t keys, std::int64_t d, const T* q, std::int64_t l
       for (std::int64_t i = 0; i < depth; ++i) {
         const B column = B::load_aligned(square + i * N);
 #pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) sum[r] = gemm::simd::fused_multiply_add<Arch, T>(B(q[r * ldq + p + i]), column, sum[r]);
+        for (int r = 0; r < Rows; ++r) sum[r] = moelle::simd::fused_multiply_add<Arch, T>(B(q[r * ldq + p + i]), column, sum[r]);
       }
     }
 #pragma GCC unroll 8
@@ -78,7 +78,7 @@ MOELLE_INLINE void weigh_strip(std::int64_t keys, const T* s, std::int64_t lds, 
     for (int r = 0; r < Rows; ++r) {
       const B weight(s[r * lds + key]);
 #pragma GCC unroll 8
-      for (int j = 0; j < Vectors; ++j) sum[r][j] = gemm::simd::fused_multiply_add<Arch, T>(weight, row[j], sum[r][j]);
+      for (int j = 0; j < Vectors; ++j) sum[r][j] = moelle::simd::fused_multiply_add<Arch, T>(weight, row[j], sum[r][j]);
     }
   }
 #pragma GCC unroll 8
@@ -146,7 +146,7 @@ MOELLE_INLINE void softmax_lanes(T* s, std::int64_t ld, std::int64_t lo, std::in
     for (std::int64_t u = 0; u < N; ++u) {
       if (base + u < lo || base + u >= hi) continue;
       T* at = s + (base + u) * ld;
-      const B p = moelle::simd::exp_below_88<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(at), B(scale), -highest));
+      const B p = moelle::simd::exp_below_88<Arch, T>(moelle::simd::fused_multiply_add<Arch, T>(B::load_unaligned(at), B(scale), -highest));
       p.store_unaligned(at);
       total[u] = total[u] + p;
     }

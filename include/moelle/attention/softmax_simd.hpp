@@ -11,7 +11,7 @@
 
 #include <moelle/cpu/exp_simd.hpp>
 #include <moelle/core/config.hpp>
-#include <moelle/gemm/fma_simd.hpp>
+#include <moelle/cpu/fma_simd.hpp>
 
 namespace moelle::attention::simd {
 
@@ -107,7 +107,7 @@ void softmax_row(T* s, std::int64_t begin, std::int64_t end, std::int64_t lo, st
   fill_row(s, last, end, T(0));
   B total(T(0));
   for (std::int64_t j = first; j < last; j += N) {
-    const B p = moelle::simd::exp_below_88<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-highest)));
+    const B p = moelle::simd::exp_below_88<Arch, T>(moelle::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-highest)));
     p.store_unaligned(s + j);
     total = total + p;
   }
@@ -130,7 +130,7 @@ void softmax_grad_row(T* s, T* g, std::int64_t end, std::int64_t lo, std::int64_
   fill_row(s, 0, first, T(0)), fill_row(s, last, end, T(0));
   fill_row(g, 0, first, T(0)), fill_row(g, last, end, T(0));
   for (std::int64_t j = first; j < last; j += N) {
-    B p = moelle::simd::exp_below_88<Arch, T>(gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-lse)));
+    B p = moelle::simd::exp_below_88<Arch, T>(moelle::simd::fused_multiply_add<Arch, T>(B::load_unaligned(s + j), B(scale), B(-lse)));
     B ds = p * B(factor) * (B::load_unaligned(g + j) - B(delta));
     if (j < lo || j + N > hi) p = inside<Arch, T>(p, j, lo, hi, T(0)), ds = inside<Arch, T>(ds, j, lo, hi, T(0));
     p.store_unaligned(s + j);
@@ -149,7 +149,7 @@ void merge_row(T* o, const T* part, std::int64_t n, T* top, T* sum, T part_top, 
   *top = highest;
   *sum = *sum * keep + part_sum * add;
   for (std::int64_t i = 0; i < n; i += N)
-    gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(o + i), B(keep), B::load_unaligned(part + i) * B(add)).store_unaligned(o + i);
+    moelle::simd::fused_multiply_add<Arch, T>(B::load_unaligned(o + i), B(keep), B::load_unaligned(part + i) * B(add)).store_unaligned(o + i);
 }
 
 // out[n] = o[n] / sum, 0 if no key was seen.
@@ -171,7 +171,7 @@ void row_dots(std::int64_t rows, std::int64_t n, const T* a, const T* b, T* out)
   for (std::int64_t r = 0; r < rows; ++r, a += n, b += n) {
     B total(T(0));
     std::int64_t i = 0;
-    for (; i + N <= n; i += N) total = gemm::simd::fused_multiply_add<Arch, T>(B::load_unaligned(a + i), B::load_unaligned(b + i), total);
+    for (; i + N <= n; i += N) total = moelle::simd::fused_multiply_add<Arch, T>(B::load_unaligned(a + i), B::load_unaligned(b + i), total);
     T sum = Fold<Arch, T, Add>::of(total);
     for (; i < n; ++i) sum += a[i] * b[i];
     out[r] = sum;

@@ -15,7 +15,7 @@
 #endif
 
 #include <moelle/core/config.hpp>
-#include <moelle/gemm/fma_simd.hpp>
+#include <moelle/cpu/fma_simd.hpp>
 
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define MOELLE_GEMM_PAIRS 1
@@ -42,7 +42,7 @@ struct Multiply {
 #endif
   MOELLE_INLINE static Vector spread(const Unit* a) { return Vector(*a); }
   MOELLE_INLINE static Vector load(const Unit* b) { return Vector::load_unaligned(b); }
-  MOELLE_INLINE static Sum step(const Sum& sum, const Vector& a, const Vector& b) { return fused_multiply_add<Arch, T>(a, b, sum); }
+  MOELLE_INLINE static Sum step(const Sum& sum, const Vector& a, const Vector& b) { return moelle::simd::fused_multiply_add<Arch, T>(a, b, sum); }
 };
 
 template <class Arch>

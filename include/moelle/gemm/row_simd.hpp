@@ -7,7 +7,7 @@
 #include <moelle/cpu/xsimd.hpp>
 
 #include <moelle/core/config.hpp>
-#include <moelle/gemm/fma_simd.hpp>
+#include <moelle/cpu/fma_simd.hpp>
 #include <moelle/gemm/gemm.hpp>  // Matrix
 #include <moelle/gemm/pack_simd.hpp>  // Square, kAhead
 #include <moelle/gemm/tile_simd.hpp>  // Tile
@@ -28,7 +28,7 @@ MOELLE_INLINE void row_by_rows(std::int64_t k, const T* a, const T* b, std::int6
 #pragma GCC unroll 16
     for (int j = 0; j < Vectors; ++j) {
       __builtin_prefetch(row + kAhead * ld + j * kLanes, 0, 2);
-      sum[j] = fused_multiply_add<Arch, T>(left, B::load_unaligned(row + j * kLanes), sum[j]);
+      sum[j] = moelle::simd::fused_multiply_add<Arch, T>(left, B::load_unaligned(row + j * kLanes), sum[j]);
     }
   }
 #pragma GCC unroll 16
@@ -54,7 +54,7 @@ MOELLE_INLINE void row_by_columns(std::int64_t k, const T* a, const T* b, std::i
     } else {
       transpose_slow<Arch>(b + p, ld, 1, kLanes, depth, square, kLanes);
     }
-    for (std::int64_t i = 0; i < depth; ++i) sum = fused_multiply_add<Arch, T>(B(a[p + i]), B::load_aligned(square + i * kLanes), sum);
+    for (std::int64_t i = 0; i < depth; ++i) sum = moelle::simd::fused_multiply_add<Arch, T>(B(a[p + i]), B::load_aligned(square + i * kLanes), sum);
   }
   if (accumulate) sum = B::load_unaligned(c) + sum;
   sum.store_unaligned(c);

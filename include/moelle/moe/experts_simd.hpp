@@ -4,8 +4,8 @@
 
 #include <moelle/activation/lanes_simd.hpp>
 #include <moelle/activation/unary_simd.hpp>  // Silu
+#include <moelle/cpu/fma_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
-#include <moelle/gemm/fma_simd.hpp>
 
 namespace moelle::moe::simd {
 
@@ -47,7 +47,7 @@ void experts_grad(const T* h, std::int64_t F, T limit, const T* weights, const s
     for (; f + L <= F; f += L) {
       const B d = B::load_unaligned(row + f);
       const ExpertSlopes<Arch, T> s(B::load_unaligned(gate + f), B::load_unaligned(up + f), w * d, limit);
-      dot = gemm::simd::fused_multiply_add<Arch, T>(d, s.activated, dot);
+      dot = moelle::simd::fused_multiply_add<Arch, T>(d, s.activated, dot);
       (w * s.activated).store_unaligned(row + f);
       s.gate.store_unaligned(dgate + f);
       s.up.store_unaligned(dup + f);
@@ -56,7 +56,7 @@ void experts_grad(const T* h, std::int64_t F, T limit, const T* weights, const s
       const auto part = [&](const T* from) { return moelle::simd::load_part<Arch, T>(from + f, F - f, T(0)); };
       const B d = part(row);
       const ExpertSlopes<Arch, T> s(part(gate), part(up), w * d, limit);
-      dot = gemm::simd::fused_multiply_add<Arch, T>(d, s.activated, dot);
+      dot = moelle::simd::fused_multiply_add<Arch, T>(d, s.activated, dot);
       moelle::simd::store_part<Arch, T>(w * s.activated, row + f, F - f);
       moelle::simd::store_part<Arch, T>(s.gate, dgate + f, F - f);
       moelle::simd::store_part<Arch, T>(s.up, dup + f, F - f);

@@ -4,7 +4,7 @@
 
 #include <moelle/activation/lanes_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
-#include <moelle/gemm/fma_simd.hpp>
+#include <moelle/cpu/fma_simd.hpp>
 
 namespace moelle::moe::simd {
 
@@ -22,7 +22,7 @@ MOELLE_INLINE xsimd::batch<T, Arch> combined(xsimd::batch<T, Arch> acc, const T*
   using B = xsimd::batch<T, Arch>;
   for (std::int64_t k = 0; k < K; ++k) {
     const B v = load(y + row[k] * D);
-    acc = w != nullptr ? gemm::simd::fused_multiply_add<Arch, T>(B(w[k]), v, acc) : acc + v;
+    acc = w != nullptr ? moelle::simd::fused_multiply_add<Arch, T>(B(w[k]), v, acc) : acc + v;
   }
   return acc;
 }
@@ -57,7 +57,7 @@ void combine_grad(const T* g, const T* y, std::int64_t D, const T* weights, cons
   for (std::int64_t r = begin; r < end; ++r) {
     const T* from = g + slot[r] / K * D;
     if (dw != nullptr) {
-      const auto term = [](const B& a, const B& u, const B& v) { return gemm::simd::fused_multiply_add<Arch, T>(u, v, a); };
+      const auto term = [](const B& a, const B& u, const B& v) { return moelle::simd::fused_multiply_add<Arch, T>(u, v, a); };
       const auto add = [](const B& a, const B& v) { return a + v; };
       dw[slot[r]] = moelle::simd::sum_lanes<Arch, T>(moelle::simd::fold<Arch, T>(D, T(0), T(0), term, add, from, y + r * D));
     }
