@@ -72,3 +72,20 @@ TEST_CASE("sizes that are no longer asked for make room for those that are") {
   for (int i = 0; i < 64; ++i) Tensor<float>::empty({1 << 25});
   CHECK(memory_stats().fresh_bytes == fresh);
 }
+
+TEST_CASE("blocks between small and huge lie beside one another, and all of them are returned") {
+  trim_memory();
+  std::vector<Tensor<std::uint8_t>> held;
+  for (int round = 0; round < 3; ++round) {
+    for (std::int64_t size = 1 << 16; size < 1 << 21; size = size * 5 / 4) {
+      for (int i = 0; i < 20; ++i) held.push_back(Tensor<std::uint8_t>::full({size}, static_cast<std::uint8_t>(held.size())));
+    }
+    for (std::size_t i = 0; i < held.size(); ++i) {
+      const std::uint8_t* x = held[i].data();
+      CHECK((x[0] == static_cast<std::uint8_t>(i) && x[held[i].numel() - 1] == static_cast<std::uint8_t>(i)));  // nobody else wrote there
+    }
+    held.clear();
+    trim_memory();
+    CHECK(memory_stats().cached_bytes == 0);
+  }
+}

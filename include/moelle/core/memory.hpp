@@ -17,6 +17,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include <moelle/core/regions.hpp>
+
 namespace moelle {
 
 struct MemoryStats {
@@ -27,6 +29,19 @@ struct MemoryStats {
 };
 
 namespace detail {
+
+// Whether a sanitizer watches what lies around a block.
+#if !defined(__has_feature)
+#define MOELLE_HAS_FEATURE(x) 0
+#else
+#define MOELLE_HAS_FEATURE(x) __has_feature(x)
+#endif
+#if defined(__SANITIZE_ADDRESS__) || MOELLE_HAS_FEATURE(address_sanitizer)
+inline constexpr bool kWatched = true;
+#else
+inline constexpr bool kWatched = false;
+#endif
+#undef MOELLE_HAS_FEATURE
 
 class MemoryPool {
  public:
@@ -80,6 +95,7 @@ class MemoryPool {
         } catch (...) {  // no memory for the list: give the block back
         }
       }
+      if (in_region(size)) return regions_.give_back(p);
     }
     std::free(p);
   }
@@ -88,7 +104,7 @@ class MemoryPool {
   void trim() noexcept {
     const std::lock_guard lock(mutex_);
     for (auto& [size, kept] : free_) {
-      for (void* p : kept.blocks) std::free(p);
+      for (void* p : kept.blocks) give_back(p, size);
       kept.blocks.clear();
     }
     stats_.cached_bytes = 0;
@@ -107,6 +123,10 @@ class MemoryPool {
   static constexpr std::size_t kLargest = std::size_t{1} << 62;  // sizes and their sums fit 64 bits
   static constexpr std::int64_t kStale = 4;
 
+  // Blocks from kSmall to kHuge are cut from regions, smaller ones come from malloc.
+  static constexpr std::size_t kSmall = kWatched ? kHuge : std::size_t{64} << 10;
+  static bool in_region(std::size_t size) { return size >= kSmall && size < kHuge; }
+
   struct Kept {
     std::vector<void*> blocks;
     std::int64_t used = 0;  // fresh_bytes when a block of this class was last in use
@@ -122,7 +142,7 @@ class MemoryPool {
   bool drop_stale() noexcept {
     for (auto& [size, kept] : free_)
       if (!kept.blocks.empty() && stats_.fresh_bytes - kept.used > kStale * most_) {
-        std::free(kept.blocks.back());
+        give_back(kept.blocks.back(), size);
         kept.blocks.pop_back();
         stats_.cached_bytes -= static_cast<std::int64_t>(size);
         return true;
@@ -155,13 +175,22 @@ class MemoryPool {
     stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
     most_ = std::max(most_, stats_.live_bytes);
   }
+  // Under the lock.
+  void give_back(void* p, std::size_t size) noexcept {
+    if (in_region(size)) regions_.give_back(p);
+    else std::free(p);
+  }
   // Four classes per power of two: at most 25 % is unused.
   static std::size_t size_class(std::size_t bytes) {
     if (bytes <= kAlign) return kAlign;
     const std::size_t step = std::max(kAlign, std::bit_floor(bytes) / 4);
     return (bytes + step - 1) / step * step;
   }
-  static void* fresh(std::size_t size) {
+  void* fresh(std::size_t size) {
+    if (in_region(size)) {
+      const std::lock_guard lock(mutex_);
+      return regions_.take(size);
+    }
     if (size < kHuge) return std::aligned_alloc(kAlign, size);
     const std::size_t rounded = (size + kHuge - 1) / kHuge * kHuge;
     void* p = std::aligned_alloc(kHuge, rounded);
@@ -170,6 +199,7 @@ class MemoryPool {
   }
 
   std::mutex mutex_;
+  Regions regions_;
   std::map<std::size_t, Kept> free_;                     // by class
   std::unordered_map<void*, std::size_t> larger_;        // blocks in use that are of a larger class than was asked for
   MemoryStats stats_;

@@ -1,16 +1,15 @@
 // moelle/moe/experts_op.hpp -- the routed experts of a layer as one operation; see experts.hpp for the formulas.
 //
-// Rows are copied once, into the order of their experts; all products are grouped ones on ranges of those rows, and weight
-// gradients are added straight into the parameters' gradients.
+// All products and what lies between them are one parallel region forward and one backward (expert_rows.hpp); the sum over a token's experts is
+// another. Weight gradients are added straight into the parameters' gradients.
 #pragma once
 #include <cstdint>
 
-#include <moelle/activation/swiglu_op.hpp>
+#include <moelle/activation/swiglu.hpp>  // SwigluParams
 #include <moelle/autograd/record.hpp>
-#include <moelle/core/parallel.hpp>
 #include <moelle/core/tensor.hpp>
-#include <moelle/gemm/products.hpp>
 #include <moelle/gemm/simulated_fp8.hpp>
+#include <moelle/moe/expert_rows.hpp>
 #include <moelle/moe/experts.hpp>
 #include <moelle/moe/gate_op.hpp>  // Routing
 #include <moelle/moe/permute_op.hpp>
@@ -19,19 +18,7 @@ namespace moelle::moe {
 
 namespace detail {
 
-using gemm::Precision;
-
-// For fp8 a copy rounded in tiles; tiles of an expert's rows do not reach into the next expert's.
-template <class T>
-Tensor<T> rounded_rows(const Tensor<T>& rows, const Permutation& p, bool along_rows, Precision precision) {
-  if (precision != Precision::fp8) return rows;
-  const Tensor<T> y = clone(rows);
-  const std::int64_t k = y.size(1);
-  if (!along_rows) gemm::round_to_fp8_tiles(y.data(), y.size(0), k, 1, gemm::kFp8Tile);
-  for (std::int64_t e = 0; along_rows && e < p.experts(); ++e)
-    gemm::round_to_fp8_tiles(y.data() + p.offsets.data()[e] * k, p.offsets.data()[e + 1] - p.offsets.data()[e], k, gemm::kFp8Tile, 1);
-  return y;
-}
+// For fp8 a copy rounded in tiles.
 template <class T>
 Tensor<T> rounded_weights(const Tensor<T>& weight, Precision precision) {
   if (precision != Precision::fp8) return weight;
@@ -39,37 +26,6 @@ Tensor<T> rounded_weights(const Tensor<T>& weight, Precision precision) {
   for (std::int64_t e = 0; e < y.size(0); ++e)
     gemm::round_to_fp8_tiles(y.data() + e * y.size(1) * y.size(2), y.size(1), y.size(2), gemm::kFp8Tile, gemm::kFp8Tile);
   return y;
-}
-
-// rows[R, k] times each expert's matrix [n, k] transposed, or [k, n] as it stands: [R, n].
-template <class T>
-Tensor<T> grouped_rows(const Tensor<T>& rows, const Tensor<T>& weight, bool transpose, const Permutation& p, Precision precision) {
-  const std::int64_t k = rows.size(1), n = weight.size(transpose ? 1 : 2), ld = weight.size(2);
-  const Tensor<T> y = Tensor<T>::empty({rows.size(0), n}), x = rounded_rows(rows, p, false, precision), w = rounded_weights(weight, precision);
-  gemm::grouped<T>({.groups = p.experts(), .offsets = p.offsets.data(), .rows = p.rows(), .n = n, .k = k, .a = gemm::plain<T>(x.data(), k),
-                    .b = transpose ? gemm::transposed<T>(w.data(), ld) : gemm::plain<T>(w.data(), ld),
-                    .stride_b = weight.size(1) * weight.size(2), .c = y.data(), .ldc = n, .precision = precision});
-  return y;
-}
-
-// a^T b per expert, into or onto input i's gradient.
-template <class T>
-void grouped_weight_grad(autograd::Backward<T>& b, std::size_t i, const Tensor<T>& rows_a, const Tensor<T>& rows_b, const Permutation& p, Precision precision) {
-  const auto to = b.buffer(i);
-  const std::int64_t m = rows_a.size(1), n = rows_b.size(1);
-  const Tensor<T> x = rounded_rows(rows_a, p, true, precision), y = rounded_rows(rows_b, p, true, precision);
-  gemm::grouped_grad<T>({.groups = p.experts(), .offsets = p.offsets.data(), .rows = p.rows(), .m = m, .n = n, .a = gemm::plain<T>(x.data(), m),
-                         .b = gemm::plain<T>(y.data(), n), .c = to.tensor.data(), .ldc = n, .stride_c = m * n, .accumulate = !to.overwrite,
-                         .precision = precision});
-}
-
-// [R, 2F] -> [R, F]
-template <class T>
-Tensor<T> swiglu_rows(const Tensor<T>& h, double limit) {
-  const auto rows = moelle::detail::rows_of(h);
-  const Tensor<T> a = Tensor<T>::empty({h.size(0), h.size(1) / 2});
-  activation::swiglu_run(activation::swiglu_args(rows, limit), rows.rows, a);
-  return a;
 }
 
 template <class T>
@@ -84,18 +40,22 @@ struct SavedExperts {
 template <class T>
 void experts_backward(autograd::Backward<T>& b, const SavedExperts<T>& s) {
   const Permutation& p = s.p;
-  const Tensor<T> w = s.weights.get();
-  const Tensor<T> G = gather_tokens(b.grad(0), p);
-  const Tensor<T> P = grouped_rows(G, s.down.get(), false, p, s.precision);  // becomes w A
-  const Tensor<T> dH = Tensor<T>::empty(s.H.shape()), dw = Tensor<T>::empty(w.shape());
-  const std::int64_t F = P.size(1);
-  parallel_rows(p.rows(), row_grain(4 * F), [&](std::int64_t begin, std::int64_t end) {
-    kernels<T>().experts_grad(s.H.data(), F, static_cast<T>(s.limit), w.data(), p.slot.data(), P.data(), dH.data(), dw.data(), begin, end);
-  });
+  const Tensor<T> x = s.x.get(), w = s.weights.get(), dy = b.grad(0);
+  const Tensor<T> gate_up = rounded_weights(s.gate_up.get(), s.precision), down = rounded_weights(s.down.get(), s.precision);
+  const std::int64_t D = x.size(1), F = down.size(2);
+  const Tensor<T> dw = Tensor<T>::empty(w.shape()), dX = b.needs(0) ? Tensor<T>::empty({p.rows(), D}) : Tensor<T>();
+  ExpertGrads<T> to{.weights = dw.data(), .rows = dX.defined() ? dX.data() : nullptr, .gate_up = nullptr, .down = nullptr, .add_gate_up = false, .add_down = false};
+  const auto target = [&b](std::size_t i, T*& data, bool& add) {
+    if (!b.needs(i)) return;
+    const auto buffer = b.buffer(i);
+    data = buffer.tensor.data(), add = !buffer.overwrite;
+  };
+  target(2, to.gate_up, to.add_gate_up);
+  target(3, to.down, to.add_down);
+  const ExpertProblem<T> problem{p, D, F, gate_up.data(), down.data(), static_cast<T>(s.limit), s.precision};
+  ExpertsBackward<T>(problem, x.data(), s.H.data(), w.data(), dy.data(), to).run();
   b.add(1, dw);
-  if (b.needs(3)) grouped_weight_grad(b, 3, G, P, p, s.precision);
-  if (b.needs(2)) grouped_weight_grad(b, 2, dH, gather_tokens(s.x.get(), p), p, s.precision);
-  if (b.needs(0)) scatter_grad(b, 0, grouped_rows(dH, s.gate_up.get(), false, p, s.precision), p);
+  if (b.needs(0)) scatter_grad(b, 0, dX, p);
 }
 
 }  // namespace detail
@@ -111,8 +71,9 @@ Tensor<T> experts(const Tensor<T>& x, const Tensor<std::int32_t>& choice, const 
   const Permutation p = make_permutation(choice, s.E);
   const Tensor<T> in = contiguous(x.detach()), w = contiguous(weights.detach());
   const Tensor<T> up_weight = contiguous(gate_up.detach()), down_weight = contiguous(down.detach());
-  const Tensor<T> H = detail::grouped_rows(detail::gather_tokens(in, p), up_weight, true, p, precision);
-  const Tensor<T> out = detail::grouped_rows(detail::swiglu_rows(H, params.limit), down_weight, true, p, precision);
+  const Tensor<T> rounded_up = detail::rounded_weights(up_weight, precision), rounded_down = detail::rounded_weights(down_weight, precision);
+  const Tensor<T> H = Tensor<T>::empty({p.rows(), 2 * s.F}), out = Tensor<T>::empty({p.rows(), s.D});
+  detail::experts_forward_rows<T>({p, s.D, s.F, rounded_up.data(), rounded_down.data(), static_cast<T>(params.limit), precision}, in.data(), H.data(), out.data());
   const Tensor<T> y = Tensor<T>::empty({s.N, s.D});
   detail::combine_into(out, static_cast<const T*>(w.data()), p, y, false);
   if (!autograd::wants_grad(x, weights, gate_up, down)) return y;
