@@ -55,7 +55,23 @@ double target_of(Format f, std::int64_t m) {
   return m == 8 ? 1.3 : m == 32 ? 1.0 : 0.97;
 }
 
-// Weights in `copies` places, the same numbers in each.
+// All weights are read once, each thread one stream: what memory allows a single row, in this memory and at this time.
+void read_weights(const PackedMatrix& w) {
+  typedef std::int32_t Piece __attribute__((vector_size(32)));
+  const auto* from = reinterpret_cast<const Piece*>(w.stored(0, w.panel(0), 0));
+  const std::int64_t bytes = moelle::gemm::column_bytes(w.format(), moelle::gemm::padded_k(w.format(), w.shape().k)) * w.shape().n * w.shape().groups;
+  const std::int64_t pieces = bytes / static_cast<std::int64_t>(sizeof(Piece)), threads = moelle::num_threads();
+  moelle::parallel_for(threads, [&](std::int64_t t) {
+    const Piece *v = from + pieces * t / threads, *end = from + pieces * (t + 1) / threads;
+    Piece a{}, b{}, c{}, d{};
+    for (; v + 4 <= end; v += 4) a ^= v[0], b ^= v[1], c ^= v[2], d ^= v[3];
+    a ^= b ^ c ^ d;
+    moelle::bench::keep(a);
+  });
+}
+
+// Weights in `copies` places, the same numbers in each. Each is read before it is measured: the first pass over memory that has lain idle for seconds can
+// take ten times as long on a virtual machine.
 std::vector<PackedMatrix> weights_of(Format f, std::int64_t groups, std::int64_t n, std::int64_t k, bool gated, int copies) {
   const Tensor<float> w = Tensor<float>::empty({n, k});
   for (std::int64_t i = 0; i < w.numel(); ++i) w.data()[i] = static_cast<float>(i % 31) * 0.01f - 0.15f;
@@ -64,6 +80,7 @@ std::vector<PackedMatrix> weights_of(Format f, std::int64_t groups, std::int64_t
     out.emplace_back(moelle::gemm::PackedShape{.groups = groups, .n = n, .k = k, .format = f, .gated = gated});
     for (std::int64_t g = 0; g < groups; ++g) moelle::gemm::pack_group(out.back(), g, moelle::gemm::plain<float>(w.data(), k));
   }
+  for (const PackedMatrix& copy : out) read_weights(copy);
   return out;
 }
 
@@ -128,20 +145,6 @@ class OneDnn {
   std::vector<dnnl::memory> weights_;
 };
 #endif
-
-// All weights are read once, each thread one stream: what memory allows a single row, in this memory and at this time.
-void read_weights(const PackedMatrix& w) {
-  typedef std::int32_t Piece __attribute__((vector_size(32)));
-  const auto* from = reinterpret_cast<const Piece*>(w.stored(0, w.panel(0), 0));
-  const std::int64_t pieces = w.bytes() / static_cast<std::int64_t>(sizeof(Piece)), threads = moelle::num_threads();
-  moelle::parallel_for(threads, [&](std::int64_t t) {
-    const Piece *v = from + pieces * t / threads, *end = from + pieces * (t + 1) / threads;
-    Piece a{}, b{}, c{}, d{};
-    for (; v + 4 <= end; v += 4) a ^= v[0], b ^= v[1], c ^= v[2], d ^= v[3];
-    a ^= b ^ c ^ d;
-    moelle::bench::keep(a);
-  });
-}
 
 struct Product {
   std::string section, work, group;

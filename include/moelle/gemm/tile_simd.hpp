@@ -33,7 +33,8 @@ inline constexpr int kHeight = (Tile<Arch, typename Dot::Out>::kRegisters - Tile
 // C[Rows, Vectors * lanes] = (accumulate ? C : 0) + A B, b[k][Vectors * lanes]; k counts units (dot_simd.hpp). Each element is one chain
 // of steps, whatever Rows and Vectors are. `scale`, if given, holds a factor for each column, by which the sum is multiplied first.
 // On the way memory from `ahead` on is called into the L2 cache, one line every `ahead_step` bytes for each vector of B: what is
-// multiplied next comes from memory while this is computed, which the processor does not foresee across the pieces.
+// multiplied next comes from memory while this is computed, which the processor does not foresee across the pieces. Not for one row: B is then a
+// single stream at the speed of memory, which the processor foresees, and asking ahead costs a fifth of it.
 template <class Dot, int Rows, int Vectors>
 void tile(std::int64_t k, const typename Dot::Unit* MOELLE_RESTRICT a, std::int64_t lda, const typename Dot::Unit* MOELLE_RESTRICT b,
           typename Dot::Out* MOELLE_RESTRICT c, std::int64_t ldc, bool accumulate, const typename Dot::Out* scale, const std::uint8_t* ahead,
@@ -51,8 +52,10 @@ void tile(std::int64_t k, const typename Dot::Unit* MOELLE_RESTRICT a, std::int6
 #pragma GCC unroll 4
     for (int j = 0; j < Vectors; ++j) {
       row[j] = Dot::load(b + (p * Vectors + j) * kLanes);
-      __builtin_prefetch(ahead, 0, 2);
-      ahead += ahead_step;
+      if constexpr (Rows > 1) {
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += ahead_step;
+      }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
