@@ -76,6 +76,19 @@ TEST_CASE("swiglu has the same bits for every number of threads and for a row al
   CHECK(same_bits(activation::swiglu_packed(rows(x, 100, 101)), rows(activation::swiglu_packed(x), 100, 101)));
 }
 
+TEST_CASE_TEMPLATE("results written past the caches have the bits of those that are not", T, float, double) {
+  constexpr std::int64_t kRows = 5, kWidth = 176;
+  const Tensor<T> x = normal<T>({kRows, 2 * kWidth}, 1), dy = normal<T>({kRows, kWidth}, 2);
+  const auto results = [&](bool past) {
+    const activation::SwigluArgs<T> args{x.data(), 2 * kWidth, x.data() + kWidth, 2 * kWidth, kWidth, T(1.5), past};
+    const Tensor<T> y = Tensor<T>::empty(dy.shape()), dx = Tensor<T>::empty(x.shape());
+    activation::kernels<T>().swiglu(args, y.data(), 0, kRows);
+    activation::kernels<T>().swiglu_grad(args, dy.data(), {dx.data(), 2 * kWidth, dx.data() + kWidth, 2 * kWidth}, 0, kRows);
+    return std::pair(y.to_vector(), dx.to_vector());
+  };
+  CHECK(results(true) == results(false));
+}
+
 TEST_CASE("the limit caps the gate from above and up on both sides, and gradients stop there") {
   const Tensor<float> gate = Tensor<float>::from({9.0f, -9.0f, 1.0f, 1.0f}).set_requires_grad(true);
   const Tensor<float> up = Tensor<float>::from({1.0f, 1.0f, 9.0f, -9.0f}).set_requires_grad(true);

@@ -87,6 +87,24 @@ TEST_CASE("rms_norm has the same bits for every number of threads, and a row alo
   CHECK(same_bits(input_grad(rows(x, 200, 201), rows(dy, 200, 201)), rows(input_grad(x, dy), 200, 201)));
 }
 
+TEST_CASE_TEMPLATE("results written past the caches have the bits of those that are not", T, float, double) {
+  constexpr std::int64_t kRows = 5, kWidth = 176;
+  const Tensor<T> x = normal<T>({kRows, kWidth}, 1), other = normal<T>({kRows, kWidth}, 2), w = normal<T>({kWidth}, 3), rstd = Tensor<T>::empty({kRows});
+  for (const T* weight : std::initializer_list<const T*>{w.data(), nullptr}) {
+    const auto results = [&](bool past) {
+      const norm::RmsNormArgs<T> args{x.data(), kWidth, weight, kWidth, T(1e-6), past};
+      const Tensor<T> out = Tensor<T>::empty({5, kRows, kWidth}), dw = Tensor<T>::zeros({kWidth});
+      const auto part = [&](std::int64_t i) { return out.data() + i * kRows * kWidth; };
+      norm::kernels<T>().add_rms_norm(args, other.data(), part(0), part(1), rstd.data(), 0, kRows);
+      norm::kernels<T>().rms_norm(args, part(2), rstd.data(), 0, kRows);
+      norm::kernels<T>().rms_norm_grad(args, rstd.data(), other.data(), nullptr, part(3), dw.data(), 0, kRows);
+      norm::kernels<T>().rms_norm_grad(args, rstd.data(), other.data(), x.data(), part(4), dw.data(), 0, kRows);
+      return std::pair(out.to_vector(), dw.to_vector());
+    };
+    CHECK(results(true) == results(false));
+  }
+}
+
 TEST_CASE("the weight's gradient is added to what its buffer holds") {
   const Tensor<double> x = normal<double>({7, 6}, 15), w = leaf({6}, 16), dy = normal<double>({7, 6}, 17);
   norm::rms_norm(x, w, 1e-6).backward(dy);

@@ -74,6 +74,16 @@ TEST_CASE("an inner axis, strided input and any number of threads give the bits 
   }
 }
 
+TEST_CASE_TEMPLATE("a row alone has the bits of the row in a batch, short or long", T, float, double) {
+  for (const std::int64_t n : {std::int64_t{1}, std::int64_t{7}, std::int64_t{64}, std::int64_t{256}, std::int64_t{300}}) {
+    const Tensor<T> x = normal<T>({37, n}, 1, 5.0), y = norm::softmax(x);
+    for (std::int64_t r = 0; r < x.size(0); ++r) {
+      INFO("n=", n, " r=", r);
+      CHECK(norm::softmax(x.alias({n}, {1}, r * n)).to_vector() == y.alias({n}, {1}, r * n).to_vector());
+    }
+  }
+}
+
 TEST_CASE("a row of -infinity throughout gives zeros, and -infinity in the logarithm") {
   for (const std::int64_t n : {1, 3, 16, 40}) {
     const Tensor<float> x = Tensor<float>::full({2, n}, static_cast<float>(-kInf));

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <moelle/core/config.hpp>
+#include <moelle/cpu/stream_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 
 namespace moelle::simd {
@@ -31,13 +32,13 @@ MOELLE_INLINE void store_part(const xsimd::batch<T, Arch>& v, T* p, std::int64_t
   for (std::int64_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
-// y[i] = f(x[i]...) over [0, n), f on vectors.
-template <class Arch, class T, class F, class... In>
+// y[i] = f(x[i]...) over [0, n), f on vectors. Past: see stream_simd.hpp; a last, partial vector is stored as usual.
+template <class Arch, class T, bool Past = false, class F, class... In>
 MOELLE_INLINE void map(std::int64_t n, T* y, F f, const In*... x) {
   constexpr std::int64_t N = kLanes<Arch, T>;
   using B = xsimd::batch<T, Arch>;
   std::int64_t i = 0;
-  for (; i + N <= n; i += N) f(B::load_unaligned(x + i)...).store_unaligned(y + i);
+  for (; i + N <= n; i += N) store<Past, Arch, T>(f(B::load_unaligned(x + i)...), y + i);
   if (i < n) store_part<Arch, T>(f(load_part<Arch, T>(x + i, n - i, T(0))...), y + i, n - i);
 }
 
@@ -124,7 +125,7 @@ MOELLE_INLINE T sum_lanes(const xsimd::batch<T, Arch>& v) {
 template <class Arch, class T>
 MOELLE_INLINE T max_lanes(const xsimd::batch<T, Arch>& v) {
   using B = xsimd::batch<T, Arch>;
-  return Lanes<Arch, T>::template joined<Lanes<Arch, T>::N / 2>(v, [](const B& a, const B& b) { return xsimd::select(b > a, b, a); });
+  return Lanes<Arch, T>::template joined<Lanes<Arch, T>::N / 2>(v, [](const B& a, const B& b) { return xsimd::max(b, a); });
 }
 
 // Bit i is lane i of a comparison.

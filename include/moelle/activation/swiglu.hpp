@@ -37,6 +37,7 @@ struct SwigluArgs {
   std::int64_t up_stride;
   std::int64_t width;
   T limit;
+  bool past_caches = false;  // how results are written: cpu/stream_simd.hpp
 };
 template <class T>
 struct SwigluGradArgs {

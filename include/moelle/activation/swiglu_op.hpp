@@ -9,6 +9,7 @@
 #include <moelle/autograd/record.hpp>
 #include <moelle/core/parallel.hpp>
 #include <moelle/core/tensor.hpp>
+#include <moelle/cpu/caches.hpp>
 
 namespace moelle::activation {
 
@@ -23,12 +24,14 @@ SwigluArgs<T> swiglu_args(const detail::Rows<T>& packed, double limit) {
 }
 
 template <class T>
-void swiglu_run(const SwigluArgs<T>& args, std::int64_t rows, const Tensor<T>& y) {
+void swiglu_run(SwigluArgs<T> args, std::int64_t rows, const Tensor<T>& y) {
+  args.past_caches = cpu::past_caches(y.data(), rows, args.width * static_cast<std::int64_t>(sizeof(T)));
   const std::int64_t grain = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, args.width));
   parallel_rows(rows, grain, [&](std::int64_t b, std::int64_t e) { kernels<T>().swiglu(args, y.data(), b, e); });
 }
 template <class T>
-void swiglu_grad_run(const SwigluArgs<T>& args, std::int64_t rows, const Tensor<T>& dy, const SwigluGradArgs<T>& grad) {
+void swiglu_grad_run(SwigluArgs<T> args, std::int64_t rows, const Tensor<T>& dy, const SwigluGradArgs<T>& grad) {
+  args.past_caches = cpu::past_caches(grad.gate, 2 * rows, args.width * static_cast<std::int64_t>(sizeof(T)));
   const std::int64_t grain = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, args.width));
   parallel_rows(rows, grain, [&](std::int64_t b, std::int64_t e) { kernels<T>().swiglu_grad(args, dy.data(), grad, b, e); });
 }

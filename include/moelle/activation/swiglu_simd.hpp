@@ -9,24 +9,25 @@
 
 namespace moelle::activation::simd {
 
-template <class Arch, class T>
-MOELLE_INLINE Vec<Arch, T> at_most(const Vec<Arch, T>& x, const Vec<Arch, T>& high) {
-  return xsimd::select(x > high, high, x);
+template <bool Past, class Arch, class T>
+MOELLE_INLINE void swiglu_rows(const SwigluArgs<T>& a, T* y, std::int64_t begin, std::int64_t end) {
+  using B = Vec<Arch, T>;
+  const T limit = a.limit;
+  for (std::int64_t r = begin; r < end; ++r)
+    moelle::simd::map<Arch, T, Past>(
+        a.width, y + r * a.width,
+        [&](const B& gate, const B& up) {
+          const B g = at_most<Arch, T>(gate, limit);
+          return g * sigmoid_of_number<Arch, T>(g) * clamp<Arch, T>(up, -limit, limit);
+        },
+        a.gate + r * a.gate_stride, a.up + r * a.up_stride);
+  moelle::simd::stores_done<Past>();
 }
 
 // Rows [begin, end) of y.
 template <class Arch, class T>
 void swiglu(const SwigluArgs<T>& a, T* y, std::int64_t begin, std::int64_t end) {
-  using B = Vec<Arch, T>;
-  const B limit(a.limit), low(-a.limit);
-  for (std::int64_t r = begin; r < end; ++r)
-    moelle::simd::map<Arch, T>(
-        a.width, y + r * a.width,
-        [&](const B& gate, const B& up) {
-          const B g = at_most<Arch, T>(gate, limit), u = at_most<Arch, T>(up, limit);
-          return g * sigmoid<Arch, T>(g) * xsimd::select(u < low, low, u);
-        },
-        a.gate + r * a.gate_stride, a.up + r * a.up_stride);
+  a.past_caches ? swiglu_rows<true, Arch, T>(a, y, begin, end) : swiglu_rows<false, Arch, T>(a, y, begin, end);
 }
 
 template <class Arch, class T>
@@ -34,35 +35,41 @@ struct SwigluSlopes {
   Vec<Arch, T> gate, up;
 
   MOELLE_INLINE SwigluSlopes(const Vec<Arch, T>& x, const Vec<Arch, T>& z, const Vec<Arch, T>& dy, T limit) {
-    const Vec<Arch, T> high(limit), low(-limit), zero(T(0));
-    const Silu<Arch, T> s(at_most<Arch, T>(x, high));
-    const Vec<Arch, T> u = at_most<Arch, T>(z, high);
-    gate = xsimd::select(x > high, zero, dy * xsimd::select(u < low, low, u) * s.slope);
-    up = xsimd::select((z > high) | (z < low), zero, dy * s.value);
+    const Vec<Arch, T> high(limit), zero(T(0));
+    const Silu<Arch, T> s(at_most<Arch, T>(x, limit));
+    gate = xsimd::select(x > high, zero, dy * clamp<Arch, T>(z, -limit, limit) * s.slope);
+    up = xsimd::select(xsimd::abs(z) > high, zero, dy * s.value);
   }
 };
 
-// Rows [begin, end) of dgate and dup; dy has rows of `width`.
-template <class Arch, class T>
-void swiglu_grad(const SwigluArgs<T>& a, const T* dy, const SwigluGradArgs<T>& d, std::int64_t begin, std::int64_t end) {
+template <bool Past, class Arch, class T>
+MOELLE_INLINE void swiglu_grad_rows(const SwigluArgs<T>& a, const T* dy, const SwigluGradArgs<T>& d, std::int64_t begin, std::int64_t end) {
   constexpr std::int64_t N = moelle::simd::kLanes<Arch, T>;
   using B = Vec<Arch, T>;
+  const T limit = a.limit;
   for (std::int64_t r = begin; r < end; ++r) {
     const T *gate = a.gate + r * a.gate_stride, *up = a.up + r * a.up_stride, *g = dy + r * a.width;
     T *dgate = d.gate + r * d.gate_stride, *dup = d.up + r * d.up_stride;
     std::int64_t i = 0;
     for (; i + N <= a.width; i += N) {
-      const SwigluSlopes<Arch, T> s(B::load_unaligned(gate + i), B::load_unaligned(up + i), B::load_unaligned(g + i), a.limit);
-      s.gate.store_unaligned(dgate + i);
-      s.up.store_unaligned(dup + i);
+      const SwigluSlopes<Arch, T> s(B::load_unaligned(gate + i), B::load_unaligned(up + i), B::load_unaligned(g + i), limit);
+      moelle::simd::store<Past, Arch, T>(s.gate, dgate + i);
+      moelle::simd::store<Past, Arch, T>(s.up, dup + i);
     }
     if (i == a.width) continue;
     const std::int64_t n = a.width - i;
     const auto part = [&](const T* p) { return moelle::simd::load_part<Arch, T>(p + i, n, T(0)); };
-    const SwigluSlopes<Arch, T> s(part(gate), part(up), part(g), a.limit);
+    const SwigluSlopes<Arch, T> s(part(gate), part(up), part(g), limit);
     moelle::simd::store_part<Arch, T>(s.gate, dgate + i, n);
     moelle::simd::store_part<Arch, T>(s.up, dup + i, n);
   }
+  moelle::simd::stores_done<Past>();
+}
+
+// Rows [begin, end) of dgate and dup; dy has rows of `width`.
+template <class Arch, class T>
+void swiglu_grad(const SwigluArgs<T>& a, const T* dy, const SwigluGradArgs<T>& d, std::int64_t begin, std::int64_t end) {
+  a.past_caches ? swiglu_grad_rows<true, Arch, T>(a, dy, d, begin, end) : swiglu_grad_rows<false, Arch, T>(a, dy, d, begin, end);
 }
 
 }  // namespace moelle::activation::simd

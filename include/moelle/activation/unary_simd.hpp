@@ -12,18 +12,30 @@ namespace moelle::activation::simd {
 template <class Arch, class T>
 using Vec = xsimd::batch<T, Arch>;
 
-// x in [low, high]; NaN stays (min and max of the instruction sets differ there).
+// min(x, high); a NaN stays: where one of two is NaN, x86 gives the second and NEON the NaN.
+template <class Arch, class T>
+MOELLE_INLINE Vec<Arch, T> at_most(const Vec<Arch, T>& x, T high) {
+  return xsimd::min(Vec<Arch, T>(high), x);
+}
+// x in [low, high]; a NaN stays.
 template <class Arch, class T>
 MOELLE_INLINE Vec<Arch, T> clamp(const Vec<Arch, T>& x, T low, T high) {
-  return xsimd::select(x > Vec<Arch, T>(high), Vec<Arch, T>(high), xsimd::select(x < Vec<Arch, T>(low), Vec<Arch, T>(low), x));
+  return xsimd::max(Vec<Arch, T>(low), at_most<Arch, T>(x, high));
 }
 
-// Below -88 (float) the result is no normal number, and 0. A NaN stays the one it was.
+// The sigmoid to multiply x by, any number where x is NaN. Below -88 (float) it is no normal number, and 0.
+template <class Arch, class T>
+MOELLE_INLINE Vec<Arch, T> sigmoid_of_number(const Vec<Arch, T>& x) {
+  constexpr T kFloor = sizeof(T) == 4 ? T(-88) : T(-800), kTop = sizeof(T) == 4 ? T(87) : T(800);
+  const Vec<Arch, T> one(T(1));
+  const Vec<Arch, T> s = one / (one + moelle::simd::exp_within_88<Arch, T>(-clamp<Arch, T>(x, kFloor, kTop)));
+  return xsimd::select(x < Vec<Arch, T>(kFloor), Vec<Arch, T>(T(0)), s);
+}
+
+// A NaN stays the one it was.
 template <class Arch, class T>
 MOELLE_INLINE Vec<Arch, T> sigmoid(const Vec<Arch, T>& x) {
-  const Vec<Arch, T> one(T(1)), floor(sizeof(T) == 4 ? T(-88) : T(-800));
-  const Vec<Arch, T> s = one / (one + moelle::simd::exp_below_88<Arch, T>(-xsimd::select(x < floor, floor, x)));
-  return xsimd::select(x < floor, Vec<Arch, T>(T(0)), xsimd::select(x == x, s, x));
+  return xsimd::select(x == x, sigmoid_of_number<Arch, T>(x), x);
 }
 
 // silu and its derivative at x. Below -87 (float) e^-x leaves the range; there the derivative is under 1e-35 anyway.
@@ -32,11 +44,10 @@ struct Silu {
   Vec<Arch, T> value, slope;
 
   MOELLE_INLINE explicit Silu(const Vec<Arch, T>& x) {
-    const Vec<Arch, T> one(T(1)), floor(sizeof(T) == 4 ? T(-87) : T(-700));
-    const Vec<Arch, T> c = xsimd::select(x < floor, floor, x);
-    const Vec<Arch, T> e = xsimd::select(x == x, moelle::simd::exp_below_88<Arch, T>(-c), x);
-    const Vec<Arch, T> s = one / (one + e);
-    value = xsimd::select(x < floor, x * Vec<Arch, T>(T(0)), x * s);
+    constexpr T kEnd = sizeof(T) == 4 ? T(87) : T(700);
+    const Vec<Arch, T> one(T(1)), c = clamp<Arch, T>(x, -kEnd, kEnd);
+    const Vec<Arch, T> e = moelle::simd::exp_within_88<Arch, T>(-c), s = one / (one + e);
+    value = x * xsimd::select(x < Vec<Arch, T>(-kEnd), Vec<Arch, T>(T(0)), s);
     slope = s * moelle::simd::fused_multiply_add<Arch, T>(c, e * s, one);  // 1 - s is e s, without cancellation
   }
 };
@@ -62,10 +73,10 @@ template <Unary F, class Arch, class T>
 MOELLE_INLINE Vec<Arch, T> value(const Vec<Arch, T>& x) {
   using B = Vec<Arch, T>;
   if constexpr (F == Unary::sigmoid) return sigmoid<Arch, T>(x);
-  if constexpr (F == Unary::silu) return x * sigmoid<Arch, T>(x);
+  if constexpr (F == Unary::silu) return x * sigmoid_of_number<Arch, T>(x);
   if constexpr (F == Unary::softplus) return xsimd::select(x > B(T(kSoftplusThreshold)), x, xsimd::log1p(moelle::simd::exp(x)));
   if constexpr (F == Unary::gelu) return x * normal_cdf<Arch, T>(x);
-  if constexpr (F == Unary::gelu_tanh) return x * sigmoid<Arch, T>(tanh_argument<Arch, T>(clamp<Arch, T>(x, T(-30), T(30))));  // x^3 in range
+  if constexpr (F == Unary::gelu_tanh) return x * sigmoid_of_number<Arch, T>(tanh_argument<Arch, T>(clamp<Arch, T>(x, T(-30), T(30))));  // x^3 in range
   if constexpr (F == Unary::relu) return xsimd::select(x < B(T(0)), B(T(0)), x);
 }
 

@@ -1,4 +1,4 @@
-// moelle/cpu/caches.hpp -- the sizes of this machine's caches, for choosing how products are cut. They never change a result.
+// moelle/cpu/caches.hpp -- the sizes of this machine's caches, for choosing how products are cut and results written. They never change a result.
 #pragma once
 #include <unistd.h>
 
@@ -50,6 +50,11 @@ inline const Caches& caches() {
     return c;
   }();
   return found;
+}
+
+// Whether a result of rows at `to` is written past the caches (stream_simd.hpp): nobody could read it from there, and rows are whole lines.
+inline bool past_caches(const void* to, std::int64_t rows, std::int64_t row_bytes) {
+  return row_bytes % 64 == 0 && reinterpret_cast<std::uintptr_t>(to) % 64 == 0 && rows * row_bytes >= caches().l3;
 }
 
 }  // namespace moelle::cpu

@@ -25,12 +25,11 @@ MOELLE_INLINE xsimd::batch<T, Arch> exp(const xsimd::batch<T, Arch>& x) {
   }
 }
 
-// e^x for x <= 88, -infinity and the usual NaN included; 0 for x < -87, where the normal numbers end. In float within 2 ulp: x = n ln 2 + r with
-// the nearest integer n and ln 2 in two parts, of which the first times n is exact (Cody and Waite); a polynomial of degree 7 in r (Moshier's
-// Cephes, expf); n is added to the exponent. Half the instructions of xsimd's, which serves all x. A NaN whose low
-// bits are not zero may come out as a number.
+// e^x for x in [-87, 88] and the usual NaN; a NaN whose low bits are not zero may come out as a number. In float within 2 ulp: x = n ln 2 + r
+// with the nearest integer n and ln 2 in two parts, of which the first times n is exact (Cody and Waite); e^r = 1 + r q(r) within 0.8 2^-23
+// (least squares, reweighted until all extremes are equal); n is added to the exponent. A third of the instructions of xsimd's, which serves all x.
 template <class Arch, class T>
-MOELLE_INLINE xsimd::batch<T, Arch> exp_below_88(const xsimd::batch<T, Arch>& x) {
+MOELLE_INLINE xsimd::batch<T, Arch> exp_within_88(const xsimd::batch<T, Arch>& x) {
   using B = xsimd::batch<T, Arch>;
   if constexpr (sizeof(T) == 4) {
     using I = xsimd::batch<std::int32_t, Arch>;
@@ -38,17 +37,26 @@ MOELLE_INLINE xsimd::batch<T, Arch> exp_below_88(const xsimd::batch<T, Arch>& x)
     const B shifted = fused_multiply_add<Arch, T>(x, B(T(1.44269504088896341)), magic), n = shifted - magic;
     B r = fused_multiply_add<Arch, T>(n, B(T(-0.693359375)), x);
     r = fused_multiply_add<Arch, T>(n, B(T(2.12194440e-4)), r);
-    B p = fused_multiply_add<Arch, T>(r, B(T(1.9875691500e-4)), B(T(1.3981999507e-3)));
-    p = fused_multiply_add<Arch, T>(r, p, B(T(8.3334519073e-3)));
-    p = fused_multiply_add<Arch, T>(r, p, B(T(4.1665795894e-2)));
-    p = fused_multiply_add<Arch, T>(r, p, B(T(1.6666665459e-1)));
-    p = fused_multiply_add<Arch, T>(r, p, B(T(5.0000001201e-1)));
-    p = fused_multiply_add<Arch, T>(r * r, p, r) + B(T(1));
-    const I scaled = __builtin_bit_cast(I, p) + (__builtin_bit_cast(I, shifted) << 23);
-    return xsimd::select(x < B(T(-87)), B(T(0)), __builtin_bit_cast(B, scaled));
+    B q = fused_multiply_add<Arch, T>(r, B(T(0.008290229365229607)), B(T(0.041898392140865326)));
+    q = fused_multiply_add<Arch, T>(r, q, B(T(0.16667640209197998)));
+    q = fused_multiply_add<Arch, T>(r, q, B(T(0.49999144673347473)));
+    q = fused_multiply_add<Arch, T>(r, q, B(T(0.9999997019767761)));
+    const B p = fused_multiply_add<Arch, T>(r, q, B(T(1)));
+    return __builtin_bit_cast(B, __builtin_bit_cast(I, p) + (__builtin_bit_cast(I, shifted) << 23));
   } else {
     return moelle::simd::exp(x);
   }
+}
+
+// e^x for x <= 88, -infinity and the usual NaN included; 0 for x < -87 (float), where the normal numbers end.
+template <class Arch, class T>
+MOELLE_INLINE xsimd::batch<T, Arch> exp_below_88(const xsimd::batch<T, Arch>& x) {
+  using B = xsimd::batch<T, Arch>;
+  const B y = exp_within_88<Arch, T>(x);
+  if constexpr (sizeof(T) == 4)
+    return xsimd::select(x < B(T(-87)), B(T(0)), y);
+  else
+    return y;
 }
 
 }  // namespace moelle::simd

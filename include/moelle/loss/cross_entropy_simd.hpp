@@ -5,15 +5,14 @@
 #include <moelle/activation/lanes_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 #include <moelle/norm/exp_simd.hpp>
-#include <moelle/norm/softmax_simd.hpp>  // row_stats
+#include <moelle/norm/softmax_simd.hpp>  // row_shift, row_sum
 
 namespace moelle::loss::simd {
 
 template <class Arch, class T>
 void exponentials(const T* x, std::int64_t n, T* y, T* shift, T* sum) {
-  const norm::simd::RowStats<T> stats = norm::simd::row_stats<Arch, T>(x, n, y);
-  *shift = stats.shift;
-  *sum = stats.sum;
+  *shift = norm::simd::row_shift<Arch, T>(x, n);
+  *sum = norm::simd::row_sum<Arch, T>(x, n, *shift, y);
 }
 
 template <class Arch, class T>

@@ -3,17 +3,11 @@
 #include <cstdint>
 
 #include <moelle/activation/lanes_simd.hpp>
-#include <moelle/activation/unary_simd.hpp>  // Silu
+#include <moelle/activation/unary_simd.hpp>  // Silu, at_most, clamp
 #include <moelle/cpu/fma_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 
 namespace moelle::moe::simd {
-
-// min(x, high); NaN stays.
-template <class Arch, class T>
-MOELLE_INLINE xsimd::batch<T, Arch> at_most(const xsimd::batch<T, Arch>& x, const xsimd::batch<T, Arch>& high) {
-  return xsimd::select(x > high, high, x);
-}
 
 // One vector of a row: from the gate and up halves of H and from P.
 template <class Arch, class T>
@@ -22,13 +16,12 @@ struct ExpertSlopes {
 
   MOELLE_INLINE ExpertSlopes(const xsimd::batch<T, Arch>& x, const xsimd::batch<T, Arch>& z, const xsimd::batch<T, Arch>& da, T limit) {
     using B = xsimd::batch<T, Arch>;
-    const B high(limit), low(-limit), zero(T(0));
-    const activation::simd::Silu<Arch, T> s(at_most<Arch, T>(x, high));
-    const B clipped = at_most<Arch, T>(z, high);
-    const B u = xsimd::select(clipped < low, low, clipped);
+    const B high(limit), zero(T(0));
+    const activation::simd::Silu<Arch, T> s(activation::simd::at_most<Arch, T>(x, limit));
+    const B u = activation::simd::clamp<Arch, T>(z, -limit, limit);
     activated = s.value * u;
     gate = xsimd::select(x > high, zero, da * u * s.slope);
-    up = xsimd::select((z > high) | (z < low), zero, da * s.value);
+    up = xsimd::select(xsimd::abs(z) > high, zero, da * s.value);
   }
 };
 

@@ -37,6 +37,7 @@ struct RmsNormArgs {
   const T* weight;  // [D] or null
   std::int64_t D;
   T eps;
+  bool past_caches;  // how y and dx are written: cpu/stream_simd.hpp
 };
 
 }  // namespace moelle::norm

@@ -7,6 +7,7 @@
 #include <moelle/autograd/record.hpp>
 #include <moelle/core/parallel.hpp>
 #include <moelle/core/tensor.hpp>
+#include <moelle/cpu/caches.hpp>
 #include <moelle/norm/kernels.hpp>
 #include <moelle/norm/rms_norm.hpp>
 
@@ -16,9 +17,11 @@ namespace detail {
 
 inline std::int64_t row_grain(std::int64_t width) { return std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, width)); }
 
+// `to`: the result, y or dx; may be undefined.
 template <class T>
-RmsNormArgs<T> rms_norm_args(const moelle::detail::Rows<T>& x, const Tensor<T>& weight, double eps) {
-  return {x.data, x.stride, weight.defined() ? weight.data() : nullptr, x.width, static_cast<T>(eps)};
+RmsNormArgs<T> rms_norm_args(const moelle::detail::Rows<T>& x, const Tensor<T>& weight, double eps, const Tensor<T>& to) {
+  const bool past = to.defined() && cpu::past_caches(to.data(), x.rows, x.width * static_cast<std::int64_t>(sizeof(T)));
+  return {x.data, x.stride, weight.defined() ? weight.data() : nullptr, x.width, static_cast<T>(eps), past};
 }
 
 // The gradient of input 0 (dx, may be undefined) and of the weight, which goes straight into its buffer. A fixed number of
@@ -56,7 +59,7 @@ Tensor<T> rms_norm(const Tensor<T>& x, const Tensor<T>& weight, double eps) {
   const Tensor<T> y = Tensor<T>::empty(x.shape());
   const bool record = autograd::wants_grad(x, weight);
   const Tensor<T> rstd = Tensor<T>::empty({record ? rows.rows : 0});
-  const auto args = detail::rms_norm_args(rows, w, eps);
+  const auto args = detail::rms_norm_args(rows, w, eps, y);
   parallel_rows(rows.rows, detail::row_grain(args.D), [&](std::int64_t b, std::int64_t e) {
     kernels<T>().rms_norm(args, y.data(), record ? rstd.data() : nullptr, b, e);
   });
@@ -67,7 +70,7 @@ Tensor<T> rms_norm(const Tensor<T>& x, const Tensor<T>& weight, double eps) {
     const Tensor<T> dx = b.needs(0) ? Tensor<T>::empty(sx.get().shape()) : Tensor<T>();
     autograd::Accumulator<T> dw;
     if (b.needs(1)) dw = b.buffer(1);
-    detail::rms_norm_backward(detail::rms_norm_args(in, sw.get(), eps), in.rows, rstd, b.grad(0), static_cast<const T*>(nullptr), dx,
+    detail::rms_norm_backward(detail::rms_norm_args(in, sw.get(), eps, dx), in.rows, rstd, b.grad(0), static_cast<const T*>(nullptr), dx,
                               b.needs(1) ? &dw : nullptr);
     if (b.needs(0)) b.add(0, dx);
   });
@@ -91,7 +94,7 @@ AddRmsNorm<T> add_rms_norm(const Tensor<T>& x, const Tensor<T>& residual, const 
   const Tensor<T> sum = Tensor<T>::empty(x.shape()), y = Tensor<T>::empty(x.shape());
   const bool record = autograd::wants_grad(x, residual, weight);
   const Tensor<T> rstd = Tensor<T>::empty({record ? rows.rows : 0});
-  const auto args = detail::rms_norm_args(rows, w, eps);
+  const auto args = detail::rms_norm_args(rows, w, eps, y);
   parallel_rows(rows.rows, detail::row_grain(args.D), [&](std::int64_t b, std::int64_t e) {
     kernels<T>().add_rms_norm(args, other.data(), sum.data(), y.data(), record ? rstd.data() : nullptr, b, e);
   });
@@ -103,7 +106,7 @@ AddRmsNorm<T> add_rms_norm(const Tensor<T>& x, const Tensor<T>& residual, const 
     const Tensor<T> plus = b.has_grad(0) ? b.grad(0) : Tensor<T>();
     autograd::Accumulator<T> dw;
     if (b.needs(2)) dw = b.buffer(2);
-    detail::rms_norm_backward(detail::rms_norm_args(in, sw.get(), eps), in.rows, rstd, b.grad(1),
+    detail::rms_norm_backward(detail::rms_norm_args(in, sw.get(), eps, dx), in.rows, rstd, b.grad(1),
                               static_cast<const T*>(plus.defined() ? plus.data() : nullptr), dx, b.needs(2) ? &dw : nullptr);
     b.add(0, dx);  // shared, not copied: both gradients are the same tensor
     b.add(1, dx);

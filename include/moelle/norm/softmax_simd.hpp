@@ -4,6 +4,7 @@
 
 #include <moelle/activation/lanes_simd.hpp>
 #include <moelle/cpu/exp_simd.hpp>
+#include <moelle/cpu/stream_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 #include <moelle/norm/exp_simd.hpp>
 #include <moelle/norm/softmax.hpp>
@@ -15,38 +16,54 @@ MOELLE_INLINE constexpr T infinity() {
   return sizeof(T) == 4 ? static_cast<T>(__builtin_huge_valf()) : static_cast<T>(__builtin_huge_val());
 }
 
-// What softmax needs to know about a row: `shift` (its maximum, or 0 if that is -infinity) and sum of e^(x - shift).
-template <class T>
-struct RowStats {
-  T shift, sum;
-};
-
-// sum is 0 for a row of -infinity throughout and NaN if the row holds NaN or +infinity. Where y is given, it receives
-// the exponentials.
+// What is subtracted from a row before the exponential: its maximum, or 0 if that is -infinity.
 template <class Arch, class T>
-MOELLE_INLINE RowStats<T> row_stats(const T* x, std::int64_t n, T* y) {
+MOELLE_INLINE T row_shift(const T* x, std::int64_t n) {
   using B = xsimd::batch<T, Arch>;
-  const auto larger = [](const B& a, const B& v) { return xsimd::select(v > a, v, a); };  // NaN in v is passed over
+  const auto larger = [](const B& a, const B& v) { return xsimd::max(v, a); };  // NaN in v may be passed over
   const T top = moelle::simd::max_lanes<Arch, T>(moelle::simd::fold<Arch, T>(n, -infinity<T>(), -infinity<T>(), larger, larger, x));
-  const T shift = top == -infinity<T>() ? T(0) : top;
-  const B s(shift);
-  const auto add = [](const B& a, const B& v) { return a + v; };
-  if (y == nullptr) {
-    const auto term = [&](const B& a, const B& v) { return a + exp_not_above_zero<Arch, T>(v - s); };
-    return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::fold<Arch, T>(n, T(0), -infinity<T>(), term, add, x))};
-  }
-  const auto exponential = [&](const B& v) { return exp_not_above_zero<Arch, T>(v - s); };
-  return {shift, moelle::simd::sum_lanes<Arch, T>(moelle::simd::map_sum<Arch, T>(n, -infinity<T>(), exponential, x, y))};
+  return top == -infinity<T>() ? T(0) : top;
 }
 
+// The sum of e^(x - shift): 0 for a row of -infinity throughout and NaN if the row holds NaN or +infinity. Where y is given, it receives
+// the exponentials. The row that follows is begun meanwhile: this takes longer than memory does.
+template <class Arch, class T>
+MOELLE_INLINE T row_sum(const T* x, std::int64_t n, T shift, T* y) {
+  using B = xsimd::batch<T, Arch>;
+  const B s(shift);
+  moelle::simd::Ahead<true, Arch, T> next{x + n};
+  const auto exponential = [&](const B& v) {
+    next.step();
+    return exp_not_above_zero<Arch, T>(v - s);
+  };
+  if (y == nullptr) {
+    const auto term = [&](const B& a, const B& v) { return a + exponential(v); };
+    const auto add = [](const B& a, const B& v) { return a + v; };
+    return moelle::simd::sum_lanes<Arch, T>(moelle::simd::fold<Arch, T>(n, T(0), -infinity<T>(), term, add, x));
+  }
+  return moelle::simd::sum_lanes<Arch, T>(moelle::simd::map_sum<Arch, T>(n, -infinity<T>(), exponential, x, y));
+}
+
+// Several short rows go through each step together: the lanes of one row are joined while other rows are at work.
 template <class Arch, class T>
 void softmax(const T* x, std::int64_t n, T* y, std::int64_t begin, std::int64_t end) {
   using B = xsimd::batch<T, Arch>;
-  for (std::int64_t r = begin; r < end; ++r) {
-    T* out = y + r * n;
-    const RowStats<T> stats = row_stats<Arch, T>(x + r * n, n, out);
-    const B inverse(stats.sum == T(0) ? T(0) : T(1) / stats.sum);  // 0 for a row of -infinity; else the sum is at least 1
-    moelle::simd::map<Arch, T>(n, out, [&](const B& v) { return v * inverse; }, out);
+  constexpr std::int64_t kTogether = 16, kShort = 256;
+  const std::int64_t most = n <= kShort ? kTogether : 1;
+  T shift[kTogether], factor[kTogether];
+  for (std::int64_t first = begin; first < end; first += most) {
+    const T* in = x + first * n;
+    T* out = y + first * n;
+    const std::int64_t rows = end - first < most ? end - first : most;
+    for (std::int64_t r = 0; r < rows; ++r) shift[r] = row_shift<Arch, T>(in + r * n, n);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const T sum = row_sum<Arch, T>(in + r * n, n, shift[r], out + r * n);
+      factor[r] = sum == T(0) ? T(0) : T(1) / sum;  // 0 for a row of -infinity; else the sum is at least 1
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const B f(factor[r]);
+      moelle::simd::map<Arch, T>(n, out + r * n, [&](const B& v) { return v * f; }, out + r * n);
+    }
   }
 }
 
@@ -54,8 +71,8 @@ template <class Arch, class T>
 void log_softmax(const T* x, std::int64_t n, T* y, std::int64_t begin, std::int64_t end) {
   using B = xsimd::batch<T, Arch>;
   for (std::int64_t r = begin; r < end; ++r) {
-    const RowStats<T> stats = row_stats<Arch, T>(x + r * n, n, nullptr);
-    const B shift(stats.shift), log_sum = xsimd::log(B(stats.sum == T(0) ? T(1) : stats.sum));
+    const T top = row_shift<Arch, T>(x + r * n, n), sum = row_sum<Arch, T>(x + r * n, n, top, nullptr);
+    const B shift(top), log_sum = xsimd::log(B(sum == T(0) ? T(1) : sum));
     moelle::simd::map<Arch, T>(n, y + r * n, [&](const B& v) { return (v - shift) - log_sum; }, x + r * n);
   }
 }
