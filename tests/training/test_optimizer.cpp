@@ -80,6 +80,20 @@ TEST_CASE("the iteration in bfloat16 ends as orthogonal as in double") {
   CHECK(test::calc_diff(x, exact) < 2e-3);
 }
 
+TEST_CASE_TEMPLATE("a matrix made orthogonal by one thread has the bits of the one made by all", T, float, double) {
+  for (const auto& shape : std::vector<std::pair<std::int64_t, std::int64_t>>{{48, 64}, {64, 48}, {1, 9}, {97, 130}, {130, 97}, {40, 1100}, {1100, 40}})
+    for (const auto precision : {gemm::Precision::native, gemm::Precision::bf16}) {
+      const std::int64_t rows = shape.first, cols = shape.second;
+      const auto all = test::normal<T>({rows, cols}, 5), own = test::normal<T>({rows, cols}, 5);
+      std::vector<T> scratch(static_cast<std::size_t>(orthogonalize_scratch(rows, cols)));
+      orthogonalize(all.data(), rows, cols, newton_schulz_steps(MuonSteps::deepseek_v4), scratch.data(), precision, MuonThreads::all);
+      orthogonalize(own.data(), rows, cols, newton_schulz_steps(MuonSteps::deepseek_v4), scratch.data(), precision, MuonThreads::own);
+      CAPTURE(rows);
+      CAPTURE(cols);
+      CHECK(test::bitwise_equal(all, own));
+    }
+}
+
 TEST_CASE("a Muon update has the promised size, whatever the shape, and decays the weight") {
   struct Two : nn::Module<float> {
     Tensor<float> a, b, gain;

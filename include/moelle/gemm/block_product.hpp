@@ -43,17 +43,32 @@ class BlockProduct {
     for (std::int64_t k0 = 0; k0 < k; k0 += block_)
       kernels_.pack_b({w.data + k0 * w.row_stride, w.row_stride, w.col_stride}, std::min(block_, k - k0), n, b + size_b(k0, n));
   }
+  // C[m, m] = A B where that is symmetric, as A A^T is: only what lies below the diagonal, and the rest of its panels, is computed; then mirrored.
+  void run_symmetric(std::int64_t m, std::int64_t k, const Unit* a, const Unit* b, T* c) const {
+    for (std::int64_t j = 0; j < m; j += kernels_.nr)
+      each_block(k, [&](std::int64_t k0, std::int64_t units) {
+        kernels_.block(m - j, std::min(kernels_.nr, m - j), units, a + k0 / block_ * packed_a_size<Unit>(m) + j * kPackedRow<Unit>, kPackedRow<Unit>, b + size_b(k0, m) + j * units,
+                       c + j * m + j, m, k0 > 0);
+      });
+    for (std::int64_t i = kernels_.nr; i < m; ++i)
+      for (std::int64_t j = 0; j < i / kernels_.nr * kernels_.nr; ++j) c[j * m + i] = c[i * m + j];
+  }
   // C[m, n] = (accumulate ? C : 0) + A B.
   void run(std::int64_t m, std::int64_t n, std::int64_t k, const Unit* a, const Unit* b, T* c, std::int64_t ldc, bool accumulate = false) const {
     for (std::int64_t i = 0; k == 0 && !accumulate && i < m; ++i) std::fill_n(c + i * ldc, n, T(0));
     for (std::int64_t j = 0; j < n; j += kernels_.nr)
-      for (std::int64_t k0 = 0; k0 < k; k0 += block_) {
-        const std::int64_t units = (std::min(block_, k - k0) + kernels_.per - 1) / kernels_.per;
+      each_block(k, [&](std::int64_t k0, std::int64_t units) {
         kernels_.block(m, std::min(kernels_.nr, n - j), units, a + k0 / block_ * packed_a_size<Unit>(m), kPackedRow<Unit>, b + size_b(k0, n) + j * units, c + j, ldc, accumulate || k0 > 0);
-      }
+      });
   }
 
  private:
+  // f(first term, units) for each chain of the sum over k.
+  template <class F>
+  void each_block(std::int64_t k, F f) const {
+    for (std::int64_t k0 = 0; k0 < k; k0 += block_) f(k0, (std::min(block_, k - k0) + kernels_.per - 1) / kernels_.per);
+  }
+
   const Kernels<T, Unit>& kernels_;
   std::int64_t block_;  // terms of a K block
 };

@@ -223,24 +223,26 @@ class Optimizer {
       p.tensor.bump_version();
     }
     const auto steps = newton_schulz_steps(options_.muon.steps);
-    const auto update = [&](const Job& j) {
-      std::vector<T> u(static_cast<std::size_t>(j.rows * j.cols)), scratch(static_cast<std::size_t>(orthogonalize_scratch(j.rows, j.cols)));
-      muon_one(j.w, j.g, j.m, j.rows, j.cols, steps, lr, g.weight_decay, grad_scale, u.data(), scratch.data());
+    const auto update = [&](const Job& j, MuonThreads threads) {
+      thread_local gemm::Buffer own;
+      const std::int64_t n = j.rows * j.cols;
+      T* u = own.reserve<T>(n + orthogonalize_scratch(j.rows, j.cols));
+      muon_one(j.w, j.g, j.m, j.rows, j.cols, steps, lr, g.weight_decay, grad_scale, u, u + n, threads);
     };
-    parallel_for(static_cast<std::int64_t>(small.size()), [&](std::int64_t i) { update(small[static_cast<std::size_t>(i)]); });
-    for (const Job& j : large) update(j);
+    parallel_for(static_cast<std::int64_t>(small.size()), [&](std::int64_t i) { update(small[static_cast<std::size_t>(i)], MuonThreads::own); });
+    for (const Job& j : large) update(j, MuonThreads::all);
   }
   static constexpr std::int64_t kLargeMatrix = 1 << 18;
 
   void muon_one(T* w, const T* g, T* m, std::int64_t rows, std::int64_t cols, const std::vector<Polynomial>& steps, double lr, double decay,
-                double grad_scale, T* u, T* scratch) const {
+                double grad_scale, T* u, T* scratch, MuonThreads threads) const {
     const auto mu = static_cast<T>(options_.muon.momentum), scale = static_cast<T>(grad_scale);
     for (std::int64_t i = 0; i < rows * cols; ++i) {
       const T grad = scale * g[i];
       m[i] = mu * m[i] + grad;
       u[i] = options_.muon.nesterov ? grad + mu * m[i] : m[i];
     }
-    orthogonalize(u, rows, cols, steps, scratch, options_.muon.precision);
+    orthogonalize(u, rows, cols, steps, scratch, options_.muon.precision, threads);
     const auto by = static_cast<T>(lr * options_.muon.rms * std::sqrt(static_cast<double>(std::max(rows, cols))));
     const auto keep = static_cast<T>(1 - lr * decay);
     for (std::int64_t i = 0; i < rows * cols; ++i) w[i] = keep * w[i] - by * u[i];
