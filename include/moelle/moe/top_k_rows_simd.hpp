@@ -126,13 +126,14 @@ struct Network {
 };
 inline constexpr Network kNetwork;
 
-// Sorts v[0, kCells), lane by lane, the largest first.
+// Sorts v[kCells][lanes], lane by lane, the largest first.
 template <class Arch, class T, int... I>
-MOELLE_INLINE void sort_cells(T (*v)[moelle::simd::kLanes<Arch, T>], std::integer_sequence<int, I...>) {
+MOELLE_INLINE void sort_cells(T* v, std::integer_sequence<int, I...>) {
   using B = xsimd::batch<T, Arch>;
+  constexpr int L = static_cast<int>(moelle::simd::kLanes<Arch, T>);
   B c[kCells];
 #pragma GCC unroll 16
-  for (int i = 0; i < kCells; ++i) c[i] = B::load_unaligned(v[i]);
+  for (int i = 0; i < kCells; ++i) c[i] = B::load_unaligned(v + i * L);
   const auto order = [](B& a, B& b) {
     const B larger = xsimd::max(a, b);
     b = xsimd::min(a, b);
@@ -140,7 +141,7 @@ MOELLE_INLINE void sort_cells(T (*v)[moelle::simd::kLanes<Arch, T>], std::intege
   };
   (order(c[kNetwork.low[I]], c[kNetwork.high[I]]), ...);
 #pragma GCC unroll 16
-  for (int i = 0; i < kCells; ++i) c[i].store_unaligned(v[i]);
+  for (int i = 0; i < kCells; ++i) c[i].store_unaligned(v + i * L);
 }
 
 // What is found out about up to L tokens, L the lanes of a vector: rows of E are read one by one, a lane is a token elsewhere.
@@ -226,7 +227,7 @@ struct Bounded {
       for (int c = 0; c < kCells / L; ++c) top[c].store_unaligned(cells[r] + c * L);
     }
     turn(cells, sorted);
-    sort_cells<Arch, T>(sorted, std::make_integer_sequence<int, kNetwork.size>());
+    sort_cells<Arch, T>(sorted[0], std::make_integer_sequence<int, kNetwork.size>());
     const T* bound = sorted[p.top_k - 1];
 
     T candidates[L][kSlots + 2 * L], experts_of[L][kSlots + 2 * L];
