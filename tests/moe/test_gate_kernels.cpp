@@ -6,10 +6,12 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <moe/tables.hpp>
 #include <moelle/cpu/isa.hpp>
+#include <moelle/moe/top_k_rows_simd.hpp>
 #include <moelle/moe/top_k_simd.hpp>
 
 using namespace moelle;
@@ -67,6 +69,47 @@ TEST_CASE_TEMPLATE("every instruction set returns the oracle's experts and the b
     }
   });
   CHECK(cases >= 1000);
+}
+
+TEST_CASE_TEMPLATE("any number of tokens at once get the oracle's experts, ties, NaN and infinities beside ordinary rows", T, float, double) {
+  int cases = 0;
+  const auto all = tables<T>();
+  for_gates({1, 2, 6, 8, 30, 64, 72, 160, 256, 384}, [&](int E, const GateParams& p, int levels, std::uint64_t seed) {
+    if (levels == 5) return;
+    const auto n = static_cast<std::size_t>(E), K = static_cast<std::size_t>(p.top_k);
+    constexpr std::int64_t kTokens = 37;
+    const random::Stream stream(seed, "rows");
+    std::vector<T> s = on_grid<T>(n * kTokens, levels, stream), scratch(n);
+    const std::vector<T> bias = on_grid<T>(n, levels, random::Stream(seed, "bias"));
+    for (std::size_t r = 0; r < kTokens; r += 3)
+      for (std::size_t i = 0; i < 1 + r % 4; ++i)
+        s[r * n + stream.below(100 * r + i, n)] = special_values<T>()[stream.below(10000 + 100 * r + i, special_values<T>().size())];
+    for (const auto& t : all)
+      for (const T* b : {static_cast<const T*>(nullptr), bias.data()})
+        for (const auto& [begin, end] : {std::pair<std::int64_t, std::int64_t>{0, kTokens}, {3, 5}, {7, 10}, {20, 35}}) {
+          std::vector<std::int32_t> got(K * kTokens, -1), want(got);
+          t.kernels.gate_select(s.data(), b, E, p, scratch.data(), got.data(), begin, end);
+          for (auto r = static_cast<std::size_t>(begin); r < static_cast<std::size_t>(end); ++r) moe::ref::gate_select(s.data() + r * n, b, E, p, want.data() + r * K);
+          INFO(std::string(t.isa), " E=", E, " groups=", p.groups, " top_groups=", p.top_groups, " top_k=", p.top_k, " levels=", levels, " seed=", seed, " bias=", b != nullptr, " end=", end);
+          REQUIRE(got == want);  // -1 outside the range
+          ++cases;
+        }
+  });
+  CHECK(cases >= 1000);
+}
+
+TEST_CASE_TEMPLATE("a row of softmax scores is the same bits alone and among others", T, float, double) {
+  for (const int E : {1, 3, 16, 33, 64, 160})
+    for (const auto& t : tables<T>()) {
+      const auto n = static_cast<std::size_t>(E);
+      std::vector<T> x = on_grid<T>(19 * n, 1 << 20, random::Stream(7, "logits")), together(x.size()), alone(x.size());
+      for (std::size_t i = 5 * n; i < 6 * n; ++i) x[i] = -std::numeric_limits<T>::infinity();
+      t.kernels.gate_scores(x.data(), E, moe::Score::softmax, together.data(), 0, 19);
+      for (std::int64_t r = 0; r < 19; ++r) t.kernels.gate_scores(x.data(), E, moe::Score::softmax, alone.data(), r, r + 1);
+      INFO(std::string(t.isa), " E=", E);
+      CHECK(std::memcmp(alone.data(), together.data(), x.size() * sizeof(T)) == 0);
+      CHECK(together[5 * n] == T(0));
+    }
 }
 
 TEST_CASE_TEMPLATE("scores agree with the oracle in double to a few ulp, whatever the logit", T, float, double) {
@@ -168,4 +211,17 @@ TEST_CASE_TEMPLATE("the bound serves ordinary rows, and refuses NaN, ties beyond
   CHECK_FALSE(moe::simd::select_by_bound<Arch, T>(row.data(), 64, moe::greedy(17), got));
   row[63] = std::numeric_limits<T>::quiet_NaN();
   CHECK_FALSE(moe::simd::select_by_bound<Arch, T>(row.data(), 64, moe::greedy(6), got));
+}
+
+TEST_CASE_TEMPLATE("the bounds of several rows serve ordinary rows, and refuse those with NaN or too many equals", T, float, double) {
+  using Arch = moelle::cpu::Arch;
+  constexpr int L = static_cast<int>(moelle::simd::kLanes<Arch, T>);
+  std::int32_t got[L * moe::kMaxTopK];
+  for (const auto& [E, p] : {std::pair<int, GateParams>{64, moe::greedy(6)}, {256, moe::noaux_tc(8, 4, 8)}, {256, moe::noaux_tc(1, 1, 8)}, {160, moe::group_limited_greedy(8, 3, 6)}, {32, moe::noaux_tc(1, 1, 3)}}) {
+    std::vector<T> s = on_grid<T>(static_cast<std::size_t>(E * L), 1 << 20, random::Stream(11, "rows"));
+    CHECK(moe::simd::select_by_bounds<Arch, T>(s.data(), static_cast<const T*>(nullptr), E, L, p, got) == 0);
+    s[0] = std::numeric_limits<T>::quiet_NaN();
+    for (int i = 0; i < E; ++i) s[static_cast<std::size_t>(E + i)] = T(1);
+    CHECK(moe::simd::select_by_bounds<Arch, T>(s.data(), static_cast<const T*>(nullptr), E, L, p, got) == (E == 32 ? 1u : 3u));
+  }
 }

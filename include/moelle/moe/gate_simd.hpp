@@ -9,7 +9,10 @@
 #include <moelle/cpu/exp_simd.hpp>
 #include <moelle/cpu/xsimd.hpp>
 #include <moelle/moe/gate.hpp>
+#include <moelle/moe/top_k_rows_simd.hpp>
 #include <moelle/moe/top_k_simd.hpp>
+#include <moelle/moe/turned_simd.hpp>
+#include <moelle/norm/exp_simd.hpp>
 #include <moelle/norm/softmax_simd.hpp>
 
 namespace moelle::moe::simd {
@@ -21,6 +24,31 @@ MOELLE_INLINE xsimd::batch<T, Arch> sqrt_softplus(const xsimd::batch<T, Arch>& x
   return xsimd::select(x < B(sqrt_softplus_tail<T>()), moelle::simd::exp(x * B(T(0.5))), xsimd::sqrt(softplus));
 }
 
+// softmax of rows: as norm::simd::softmax, but maxima and sums of as many rows as a vector has lanes are found at once.
+template <class Arch, class T>
+MOELLE_INLINE void softmax_rows(const T* x, std::int64_t E, T* y, int rows) {
+  using B = xsimd::batch<T, Arch>;
+  constexpr int L = static_cast<int>(moelle::simd::kLanes<Arch, T>);
+  const B zero(T(0)), lowest(-norm::simd::infinity<T>());
+  const auto larger = [](const B& a, const B& v) { return xsimd::select(v > a, v, a); };  // NaN in v is passed over
+  B v[L][1];
+  for (auto& of : v) of[0] = lowest;
+  for (int r = 0; r < rows; ++r) v[r][0] = moelle::simd::fold<Arch, T>(E, -norm::simd::infinity<T>(), -norm::simd::infinity<T>(), larger, larger, x + r * E);
+  Turned<Arch, T>::template fold<1>(v, rows, [](B* a, const B* b) { a[0] = xsimd::max(a[0], b[0]); });
+  T shift[L], inverse[L];
+  xsimd::select(v[0][0] == lowest, zero, v[0][0]).store_unaligned(shift);
+  for (int r = 0; r < rows; ++r) {
+    const B s(shift[r]);
+    v[r][0] = moelle::simd::map_sum<Arch, T>(E, -norm::simd::infinity<T>(), [&](const B& at) { return norm::simd::exp_not_above_zero<Arch, T>(at - s); }, x + r * E, y + r * E);
+  }
+  Turned<Arch, T>::template fold<1>(v, rows, [](B* a, const B* b) { a[0] = a[0] + b[0]; });
+  xsimd::select(v[0][0] == zero, zero, B(T(1)) / v[0][0]).store_unaligned(inverse);  // 0 for a row of -infinity; else the sum is at least 1
+  for (int r = 0; r < rows; ++r) {
+    const B by(inverse[r]);
+    moelle::simd::map<Arch, T>(E, y + r * E, [&](const B& at) { return at * by; }, y + r * E);
+  }
+}
+
 // logits[N, E] -> scores[N, E]
 template <class Arch, class T>
 void gate_scores(const T* logits, std::int64_t E, Score kind, T* scores, std::int64_t begin, std::int64_t end) {
@@ -28,8 +56,9 @@ void gate_scores(const T* logits, std::int64_t E, Score kind, T* scores, std::in
   const T* x = logits + begin * E;
   T* s = scores + begin * E;
   const std::int64_t n = (end - begin) * E;
+  constexpr std::int64_t L = moelle::simd::kLanes<Arch, T>;
   if (kind == Score::softmax)
-    norm::simd::softmax<Arch, T>(logits, E, scores, begin, end);
+    for (std::int64_t r = begin; r < end; r += L) softmax_rows<Arch, T>(logits + r * E, E, scores + r * E, static_cast<int>(end - r < L ? end - r : L));
   else if (kind == Score::sigmoid)
     moelle::simd::map<Arch, T>(n, s, [](const B& v) { return activation::simd::sigmoid<Arch, T>(v); }, x);
   else
@@ -95,28 +124,41 @@ MOELLE_INLINE std::uint32_t chosen_groups(const T* ranking, int size, const Gate
   return chosen;
 }
 
+// The choice for one token, whatever the values: ranking[E] -> experts[K].
+template <class Arch, class T>
+MOELLE_INLINE void select_by_list(const T* ranking, int E, const GateParams& p, std::int32_t* experts) {
+  const int size = E / p.groups;
+  Best<Arch, T> top(p.top_k);
+  if (p.groups == 1) {
+    scan(top, ranking, 0, size);
+  } else {
+    const std::uint32_t chosen = chosen_groups<Arch, T>(ranking, size, p);
+    for (int g = 0; g < p.groups; ++g)  // ascending, so that scan() still sees index order
+      if ((chosen >> g & 1u) != 0) scan(top, ranking, g * size, (g + 1) * size);
+  }
+  for (int r = 0; r < p.top_k; ++r) experts[r] = index_of(top.key[r]);
+}
+
 // scores[N, E], bias[E] or null -> experts[N, K]; scratch[E] is used if there is a bias.
 template <class Arch, class T>
 void gate_select(const T* scores, const T* bias, std::int64_t E, const GateParams& p, T* scratch, std::int32_t* experts,
                  std::int64_t begin, std::int64_t end) {
   using B = xsimd::batch<T, Arch>;
-  const int size = static_cast<int>(E) / p.groups;
-  for (std::int64_t n = begin; n < end; ++n) {
-    const T* ranking = scores + n * E;
-    if (bias != nullptr) {
-      moelle::simd::map<Arch, T>(E, scratch, [](const B& s, const B& b) { return s + b; }, ranking, bias);
-      ranking = scratch;
+  constexpr std::int64_t L = moelle::simd::kLanes<Arch, T>;
+  for (std::int64_t n = begin; n < end; n += L) {
+    const int rows = static_cast<int>(end - n < L ? end - n : L);
+    std::uint32_t left = (1u << rows) - 1;  // bit r: token n + r has no experts yet
+    if (rows > 1) left &= select_by_bounds<Arch, T>(scores + n * E, bias, static_cast<int>(E), rows, p, experts + n * p.top_k);
+    for (; left != 0; left &= left - 1) {
+      const std::int64_t at = n + __builtin_ctz(left);
+      const T* ranking = scores + at * E;
+      if (bias != nullptr) {
+        moelle::simd::map<Arch, T>(E, scratch, [](const B& s, const B& b) { return s + b; }, ranking, bias);
+        ranking = scratch;
+      }
+      std::int32_t* chosen = experts + at * p.top_k;
+      if (rows > 1 || !select_by_bound<Arch, T>(ranking, static_cast<int>(E), p, chosen)) select_by_list<Arch, T>(ranking, static_cast<int>(E), p, chosen);
     }
-    if (select_by_bound<Arch, T>(ranking, static_cast<int>(E), p, experts + n * p.top_k)) continue;
-    Best<Arch, T> top(p.top_k);
-    if (p.groups == 1) {
-      scan(top, ranking, 0, size);
-    } else {
-      const std::uint32_t chosen = chosen_groups<Arch, T>(ranking, size, p);
-      for (int g = 0; g < p.groups; ++g)  // ascending, so that scan() still sees index order
-        if ((chosen >> g & 1u) != 0) scan(top, ranking, g * size, (g + 1) * size);
-    }
-    for (int r = 0; r < p.top_k; ++r) experts[n * p.top_k + r] = index_of(top.key[r]);
   }
 }
 

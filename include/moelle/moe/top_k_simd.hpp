@@ -1,4 +1,4 @@
-// moelle/moe/top_k_simd.hpp -- the K best of a row by a bound, without keeping a list in order. See gate.hpp for the order.
+// moelle/moe/top_k_simd.hpp -- the K best of one row by a bound, without keeping a list in order. See gate.hpp for the order.
 //
 // Sixteen cells hold the largest of every sixteenth value. At least K values reach the K-th largest cell, so only those that do can be among the K
 // best: some 7 of 64 for K = 6, 11 of 256 for K = 8. Their places follow from comparing each with each. Nearly no branch depends on the values.
@@ -102,9 +102,9 @@ MOELLE_INLINE bool select_by_bound(const T* ranking, int E, const GateParams& p,
   constexpr int L = static_cast<int>(moelle::simd::kLanes<Arch, T>);
   const T lowest = -norm::simd::infinity<T>();
   if (p.top_k > kCells || p.groups > kCells) return false;
-  auto unordered = B(T(0)) != B(T(0));
-  for_vectors<Arch, T>(ranking, 0, E, [&](const B& v, int) { unordered = unordered | (v != v); });
-  if (xsimd::any(unordered)) return false;
+  auto numbers = B(T(0)) == B(T(0));  // not by v != v: false for NaN on AVX-512 in xsimd 8.1
+  for_vectors<Arch, T>(ranking, 0, E, [&](const B& v, int) { numbers = numbers & (v == v); });
+  if (!xsimd::all(numbers)) return false;
 
   const int size = E / p.groups;
   T place[kCells], value[kCells];
