@@ -9,6 +9,7 @@
 
 #include <moelle/autograd/backward.hpp>
 #include <moelle/core/random.hpp>
+#include <moelle/gemm/products.hpp>
 #include <moelle/moe/experts_op.hpp>
 
 namespace {
@@ -72,15 +73,22 @@ void products(benchmark::State& state, const Size& s, double skew) {
   const auto p = moe::make_permutation(l.routing.experts, s.E);
   const Tensor<float> X = moe::permute(l.x, p), G = moe::permute(l.dy, p);
   const Tensor<float> du = Tensor<float>::empty(l.gate_up.shape()), dd = Tensor<float>::empty(l.down.shape());
+  const auto rows = [&](const Tensor<float>& a, const Tensor<float>& w, bool transpose) {
+    const std::int64_t k = a.size(1), n = w.size(transpose ? 1 : 2), ld = w.size(2);
+    const Tensor<float> y = Tensor<float>::empty({a.size(0), n});
+    gemm::grouped<float>({.groups = s.E, .offsets = p.offsets.data(), .rows = p.rows(), .n = n, .k = k, .a = gemm::plain<float>(a.data(), k),
+                          .b = transpose ? gemm::transposed<float>(w.data(), ld) : gemm::plain<float>(w.data(), ld), .stride_b = w.size(1) * w.size(2), .c = y.data(), .ldc = n});
+    return y;
+  };
   const auto grad = [&](const Tensor<float>& a, const Tensor<float>& b, const Tensor<float>& c) {
     const std::int64_t m = a.size(1), n = b.size(1);
     gemm::grouped_grad<float>({.groups = s.E, .offsets = p.offsets.data(), .rows = p.rows(), .m = m, .n = n, .a = gemm::plain<float>(a.data(), m),
                                .b = gemm::plain<float>(b.data(), n), .c = c.data(), .ldc = n, .stride_c = m * n});
   };
   for (auto _ : state) {
-    const Tensor<float> H = moe::detail::grouped_rows(X, l.gate_up, true, p, gemm::Precision::native), P = moe::detail::grouped_rows(G, l.down, false, p, gemm::Precision::native);
-    benchmark::DoNotOptimize(moe::detail::grouped_rows(P, l.down, true, p, gemm::Precision::native).data());
-    benchmark::DoNotOptimize(moe::detail::grouped_rows(H, l.gate_up, false, p, gemm::Precision::native).data());
+    const Tensor<float> H = rows(X, l.gate_up, true), P = rows(G, l.down, false);
+    benchmark::DoNotOptimize(rows(P, l.down, true).data());
+    benchmark::DoNotOptimize(rows(H, l.gate_up, false).data());
     grad(G, P, dd);
     grad(H, X, du);
   }
