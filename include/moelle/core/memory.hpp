@@ -100,7 +100,7 @@ class MemoryPool {
     std::free(p);
   }
 
-  // Returns all kept blocks to the system.
+  // Returns all kept blocks to the system; those cut from a region once none of the region is in use.
   void trim() noexcept {
     const std::lock_guard lock(mutex_);
     for (auto& [size, kept] : free_) {

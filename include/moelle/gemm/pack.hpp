@@ -105,7 +105,7 @@ class PanelPacker {
 
   void int4(std::int64_t j, const float* row) const {
     float step = 0;
-    for (std::int64_t k = 0; k < k_ && row != nullptr; k += kInt4Group) step = std::max(step, quant::int4_step(row + k, std::min(kInt4Group, k_ - k), 1));
+    for (std::int64_t k = 0; k < k_ && row != nullptr; k += kInt4Group) step = std::max(step, quant::int4_step(row + k, std::min(kInt4Group, k_ - k)));
     const float scale = quant::int4_scale(step);
     std::int32_t sum = 0;
     for (std::int64_t k = 0; k < padded_k(Format::int4, k_); k += kInt4Group) sum += int4_group(j, row, k, scale);
@@ -115,7 +115,7 @@ class PanelPacker {
   // Returns the sum of the group's integers.
   std::int32_t int4_group(std::int64_t j, const float* row, std::int64_t k, float scale) const {
     const bool real = row != nullptr && k < k_;
-    const quant::Int4Group g = quant::int4_group(real ? row + k : nullptr, real ? std::min(kInt4Group, k_ - k) : 0, 1, real ? scale : 0.0f);
+    const quant::Int4Group g = quant::int4_group(real ? row + k : nullptr, real ? std::min(kInt4Group, k_ - k) : 0, real ? scale : 0.0f);
     std::uint8_t* piece = base_ + panel_.width * column_bytes(Format::int4, k / kScaleBlock * kScaleBlock);
     const std::int64_t in = k % kScaleBlock / kInt4Group;
     piece[4 * j + in] = g.s;

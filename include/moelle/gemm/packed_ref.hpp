@@ -31,10 +31,10 @@ inline std::vector<double> stored_weights(Format format, const float* w, std::in
     }
   } else if (format == Format::int4) {
     float step = 0;
-    for (std::int64_t i = 0; i < k; i += kInt4Group) step = std::max(step, quant::int4_step(w + i, std::min(kInt4Group, k - i), 1));
+    for (std::int64_t i = 0; i < k; i += kInt4Group) step = std::max(step, quant::int4_step(w + i, std::min(kInt4Group, k - i)));
     const float scale = quant::int4_scale(step);
     for (std::int64_t i = 0; i < k; i += kInt4Group) {
-      const quant::Int4Group g = quant::int4_group(w + i, std::min(kInt4Group, k - i), 1, scale);
+      const quant::Int4Group g = quant::int4_group(w + i, std::min(kInt4Group, k - i), scale);
       for (std::int64_t j = i; j < std::min(k, i + kInt4Group); ++j) set(j, static_cast<double>((g.nibble[j - i] - 8) * g.s) * static_cast<double>(scale));
     }
   } else {

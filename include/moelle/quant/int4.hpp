@@ -16,10 +16,10 @@ struct Int4Group {
   std::uint8_t nibble[32];
 };
 
-// The step that covers n <= 32 weights, `stride` apart.
-inline float int4_step(const float* w, std::int64_t n, std::int64_t stride) {
+// The step that covers n <= 32 weights.
+inline float int4_step(const float* w, std::int64_t n) {
   float high[8] = {}, low[8] = {};
-  if (stride == 1 && n == 32) {
+  if (n == 32) {
     for (int i = 0; i < 32; i += 8)
       for (int j = 0; j < 8; ++j) {
         high[j] = w[i + j] > high[j] ? w[i + j] : high[j];
@@ -27,8 +27,8 @@ inline float int4_step(const float* w, std::int64_t n, std::int64_t stride) {
       }
   } else {
     for (std::int64_t i = 0; i < n; ++i) {
-      high[0] = std::max(high[0], w[i * stride]);
-      low[0] = std::max(low[0], -w[i * stride]);
+      high[0] = std::max(high[0], w[i]);
+      low[0] = std::max(low[0], -w[i]);
     }
   }
   return std::max(*std::max_element(high, high + 8) / 7.0f, *std::max_element(low, low + 8) / 8.0f);
@@ -54,13 +54,13 @@ inline float int4_integers(const float* w, float step, float* q) {
 }
 
 // Weights beyond n are zero.
-inline Int4Group int4_group(const float* w, std::int64_t n, std::int64_t stride, float scale) {
+inline Int4Group int4_group(const float* w, std::int64_t n, float scale) {
   Int4Group best{1, {}};
   std::fill_n(best.nibble, 32, std::uint8_t{8});
   if (scale == 0.0f) return best;
   float x[32] = {}, q[32];
-  for (std::int64_t i = 0; i < n; ++i) x[i] = w[i * stride];
-  const int middle = static_cast<int>(std::nearbyint(int4_step(x, 32, 1) / scale));
+  std::copy_n(w, n, x);
+  const int middle = static_cast<int>(std::nearbyint(int4_step(x, 32) / scale));
   float least = -1;
   for (int s = std::clamp(middle - 1, 1, 15); s <= std::clamp(middle + 1, 1, 15); ++s) {
     const float error = int4_integers(x, scale * static_cast<float>(s), q);
