@@ -43,7 +43,7 @@ struct RowRange {
 
 // The largest first, so that no thread begins one when the others have finished. An expert without rows has a range, too.
 inline std::vector<RowRange> row_ranges(const Permutation& p) {
-  constexpr std::int64_t kFew = 64, kTasksPerThread = 4;  // rows for which weights are packed again
+  constexpr std::int64_t kFew = 192, kTasksPerThread = 4;  // rows that are worth packing the weights again: a tenth of their products at most
   const std::int64_t threads = num_threads(), most = threads == 1 ? std::max<std::int64_t>(p.rows(), 1) : std::max(kFew, p.rows() / (threads * kTasksPerThread));
   std::vector<RowRange> out;
   for (std::int64_t e = 0; e < p.experts(); ++e) {
