@@ -34,7 +34,7 @@ isas() { "$PYTHON" -c 'import moelle; print(*moelle.available_isas())'; }
 
 build_cpp() {
   cmake -S . -B "$build" -G Ninja -DMOELLE_TESTS=ON -DMOELLE_EXAMPLES=ON -DMOELLE_WERROR=ON >"$build.log" 2>&1 || { cat "$build.log"; return 1; }
-  cmake --build "$build" -j "$jobs" 2>&1 | grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking|Generating|Scanning)' | head -80
+  cmake --build "$build" -j "$jobs" 2>&1 | grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking|Generating|Scanning)' | sed -n 1,80p
   return "${PIPESTATUS[0]}"
 }
 run_cpp() {  # run_cpp [ISA [CTEST OPTION...]]
@@ -57,7 +57,7 @@ arm() { bash tests/cross/run.sh; }
 build_clang() {
   cmake -S . -B "$build-clang" -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DMOELLE_TESTS=ON -DMOELLE_EXAMPLES=ON -DMOELLE_WERROR=ON \
     -DMOELLE_SANITIZE=address,undefined >"$build.log" 2>&1 || { cat "$build.log"; return 1; }
-  cmake --build "$build-clang" -j "$jobs" 2>&1 | grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking|Generating|Scanning)' | head -80
+  cmake --build "$build-clang" -j "$jobs" 2>&1 | grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking|Generating|Scanning)' | sed -n 1,80p
   return "${PIPESTATUS[0]}"
 }
 sanitized() {  # a request for more memory than there is must give an error of ours, not end the program

@@ -86,7 +86,8 @@ TEST_CASE_TEMPLATE("any number of tokens at once get the oracle's experts, ties,
         s[r * n + stream.below(100 * r + i, n)] = special_values<T>()[stream.below(10000 + 100 * r + i, special_values<T>().size())];
     for (const auto& t : all)
       for (const T* b : {static_cast<const T*>(nullptr), bias.data()})
-        for (const auto& [begin, end] : {std::pair<std::int64_t, std::int64_t>{0, kTokens}, {3, 5}, {7, 10}, {20, 35}}) {
+        for (const auto& range : {std::pair<std::int64_t, std::int64_t>{0, kTokens}, {3, 5}, {7, 10}, {20, 35}}) {
+          const std::int64_t begin = range.first, end = range.second;
           std::vector<std::int32_t> got(K * kTokens, -1), want(got);
           t.kernels.gate_select(s.data(), b, E, p, scratch.data(), got.data(), begin, end);
           for (auto r = static_cast<std::size_t>(begin); r < static_cast<std::size_t>(end); ++r) moe::ref::gate_select(s.data() + r * n, b, E, p, want.data() + r * K);

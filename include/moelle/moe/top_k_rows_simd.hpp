@@ -68,8 +68,8 @@ MOELLE_INLINE int append(const xsimd::batch<T, Arch>& v, int first, const xsimd:
     if constexpr (sizeof(T) == 4) {
       const auto mask = static_cast<__mmask16>(m);
       const __m512 x = _mm512_maskz_compress_ps(mask, v), i = _mm512_maskz_compress_ps(mask, at);
-      _mm256_storeu_ps(values, _mm512_castps512_ps256(x));
-      _mm256_storeu_ps(index, _mm512_castps512_ps256(i));
+      __builtin_memcpy(values, &x, sizeof x / 2);
+      __builtin_memcpy(index, &i, sizeof i / 2);
       if (__builtin_popcount(m) > 8) {
         _mm512_storeu_ps(values, x);
         _mm512_storeu_ps(index, i);
