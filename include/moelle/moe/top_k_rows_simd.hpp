@@ -251,7 +251,7 @@ struct Bounded {
     for (int r = 0; r < L; ++r)
       for (int i = count[r]; i < most; i += L) none.store_unaligned(candidates[r] + i);
 
-    T value[kSlots][L], index[kSlots][L], chosen[kCells][L], turned[L][kCells];
+    T value[kSlots][L], index[kSlots][L], chosen[kCells][L] = {}, turned[L][kCells] = {};  // all of them become integers
     for (int c = 0; c < most; c += L) {
       gemm::simd::Square<Arch, T>::transpose(candidates[0] + c, kSlots + 2 * L, value[c], L);
       gemm::simd::Square<Arch, T>::transpose(experts_of[0] + c, kSlots + 2 * L, index[c], L);
