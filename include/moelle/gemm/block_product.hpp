@@ -45,28 +45,24 @@ class BlockProduct {
   }
   // C[m, m] = A B where that is symmetric, as A A^T is: only what lies below the diagonal, and the rest of its panels, is computed; then mirrored.
   void run_symmetric(std::int64_t m, std::int64_t k, const Unit* a, const Unit* b, T* c) const {
-    for (std::int64_t j = 0; j < m; j += kernels_.nr)
-      each_block(k, [&](std::int64_t k0, std::int64_t units) {
-        kernels_.block(m - j, std::min(kernels_.nr, m - j), units, a + k0 / block_ * packed_a_size<Unit>(m) + j * kPackedRow<Unit>, kPackedRow<Unit>, b + size_b(k0, m) + j * units,
-                       c + j * m + j, m, k0 > 0);
-      });
+    for (std::int64_t j = 0; j < m; j += kernels_.nr) panel(j, m, m, k, a, b, j, c, m, false);
     for (std::int64_t i = kernels_.nr; i < m; ++i)
       for (std::int64_t j = 0; j < i / kernels_.nr * kernels_.nr; ++j) c[j * m + i] = c[i * m + j];
   }
   // C[m, n] = (accumulate ? C : 0) + A B.
   void run(std::int64_t m, std::int64_t n, std::int64_t k, const Unit* a, const Unit* b, T* c, std::int64_t ldc, bool accumulate = false) const {
     for (std::int64_t i = 0; k == 0 && !accumulate && i < m; ++i) std::fill_n(c + i * ldc, n, T(0));
-    for (std::int64_t j = 0; j < n; j += kernels_.nr)
-      each_block(k, [&](std::int64_t k0, std::int64_t units) {
-        kernels_.block(m, std::min(kernels_.nr, n - j), units, a + k0 / block_ * packed_a_size<Unit>(m), kPackedRow<Unit>, b + size_b(k0, n) + j * units, c + j, ldc, accumulate || k0 > 0);
-      });
+    for (std::int64_t j = 0; j < n; j += kernels_.nr) panel(0, m, n, k, a, b, j, c, ldc, accumulate);
   }
 
  private:
-  // f(first term, units) for each chain of the sum over k.
-  template <class F>
-  void each_block(std::int64_t k, F f) const {
-    for (std::int64_t k0 = 0; k0 < k; k0 += block_) f(k0, (std::min(block_, k - k0) + kernels_.per - 1) / kernels_.per);
+  // Rows [row, m) of the panel whose first column is j.
+  void panel(std::int64_t row, std::int64_t m, std::int64_t n, std::int64_t k, const Unit* a, const Unit* b, std::int64_t j, T* c, std::int64_t ldc, bool accumulate) const {
+    for (std::int64_t k0 = 0; k0 < k; k0 += block_) {
+      const std::int64_t units = (std::min(block_, k - k0) + kernels_.per - 1) / kernels_.per;
+      kernels_.block(m - row, std::min(kernels_.nr, n - j), units, a + k0 / block_ * packed_a_size<Unit>(m) + row * kPackedRow<Unit>, kPackedRow<Unit>, b + size_b(k0, n) + j * units,
+                     c + row * ldc + j, ldc, accumulate || k0 > 0);
+    }
   }
 
   const Kernels<T, Unit>& kernels_;

@@ -102,7 +102,7 @@ void pack_a_pairs(Matrix<float> a, std::int64_t m, std::int64_t k, std::uint32_t
   if (a.col_stride == 1) {
     for (std::int64_t i = 0; i < m; ++i) {
       const float* row = a.data + i * a.row_stride;
-      for (std::int64_t p = 0; p < k; p += 16) __builtin_prefetch(row + kAhead * a.row_stride + p, 0, 2);
+      for (std::int64_t p = 0; p < k && i + kAhead < m; p += 16) __builtin_prefetch(row + kAhead * a.row_stride + p, 0, 2);
       rows_to_bf16<Arch>(row, k, 0.0f, out + i * kRow);
     }
   } else if (a.row_stride == 1) {

@@ -61,9 +61,9 @@ std::int64_t rows_at_once(const ExpertProblem<T>& e) {
   return std::clamp<std::int64_t>(cpu::caches().l2 / 2 / std::max<std::int64_t>(bytes, 1) / 18, 2, 14) * 18;
 }
 
-// Scratch of a thread: units of both weights and of some rows, elements of rows. A Buffer each, since they grow on their own.
+// Scratch of a thread, besides its workspace: units of both weights, elements of rows. A Buffer each, since they grow on their own.
 struct ExpertScratch {
-  gemm::Buffer up, down, rows, right, hidden, copy;
+  gemm::Buffer up, down, hidden, copy;
 };
 inline ExpertScratch& expert_scratch() {
   thread_local ExpertScratch own;
@@ -118,7 +118,7 @@ void experts_forward_rows(const ExpertProblem<T>& e, const T* x, T* H, T* out) {
       const RowRange& range = ranges[static_cast<std::size_t>(task)];
       if (range.begin == range.end) return;
       const PackedExpert<Product> w(product, e, range.expert, true);
-      Unit* rows = expert_scratch().rows.template reserve<Unit>(product.size_a(step, std::max(D, F)));
+      Unit* rows = gemm::workspace().left.template reserve<Unit>(product.size_a(step, std::max(D, F)));
       T* hidden = expert_scratch().hidden.template reserve<T>(step * F);
       for (std::int64_t begin = range.begin; begin < range.end; begin += step) {
         const std::int64_t m = std::min(step, range.end - begin);
@@ -172,6 +172,7 @@ class ExpertsBackward {
     gemm::with_block_product<T>(e_.precision, [&](const auto& product) {
       parallel_for(static_cast<std::int64_t>(ranges.size()), [&](std::int64_t task) {
         const RowRange& r = ranges[static_cast<std::size_t>(task)];
+        if (r.begin == r.end) return none(r.expert);
         const PackedExpert<std::decay_t<decltype(product)>> w(product, e_, r.expert, false);
         if (r.whole) return whole(product, w, r);
         const GradRows<T> all(e_, count(r.expert), kept[static_cast<std::size_t>(r.expert)].data());
@@ -192,7 +193,7 @@ class ExpertsBackward {
   void rows(const Product& product, const PackedExpert<Product>& w, std::int64_t begin, std::int64_t end, const GradRows<T>& to) const {
     using Unit = typename Product::unit_type;
     const std::int64_t D = e_.D, F = e_.F;
-    Unit* packed = expert_scratch().rows.template reserve<Unit>(product.size_a(step_, std::max(D, 2 * F)));
+    Unit* packed = gemm::workspace().left.template reserve<Unit>(product.size_a(step_, std::max(D, 2 * F)));
     for (std::int64_t first = begin; first < end; first += step_) {
       const std::int64_t m = std::min(step_, end - first);
       const GradRows<T> at(e_, to, first - begin);
@@ -210,12 +211,17 @@ class ExpertsBackward {
     }
   }
 
+  // Of an expert without rows.
+  void none(std::int64_t expert) const {
+    if (to_.gate_up != nullptr && !to_.add_gate_up) std::fill_n(gate_up(expert), 2 * e_.F * e_.D, T(0));
+    if (to_.down != nullptr && !to_.add_down) std::fill_n(down(expert), e_.D * e_.F, T(0));
+  }
   // In steps of what one chain of a weight gradient's sum has.
   template <class Product>
   void whole(const Product& product, const PackedExpert<Product>& w, const RowRange& r) const {
     const std::int64_t most = std::min(product.block(), r.end - r.begin);
     const GradRows<T> some(e_, most, expert_scratch().hidden.template reserve<T>(GradRows<T>::size(e_, most)));
-    for (std::int64_t begin = r.begin; begin < r.end || begin == r.begin; begin += product.block()) {
+    for (std::int64_t begin = r.begin; begin < r.end; begin += product.block()) {
       const std::int64_t m = std::min(most, r.end - begin);
       const bool first = begin == r.begin;
       rows(product, w, begin, begin + m, some);
@@ -229,11 +235,11 @@ class ExpertsBackward {
   void weight_grad(const Product& product, std::int64_t m, T* a, std::int64_t p, T* b, std::int64_t q, T* c, bool add) const {
     using Unit = typename Product::unit_type;
     round_columns(m, a, p), round_columns(m, b, q);
-    Unit* right = expert_scratch().right.template reserve<Unit>(product.size_b(m, q));
+    Unit* right = gemm::workspace().right.template reserve<Unit>(product.size_b(m, q));
     product.pack_b(gemm::plain<T>(b, q), m, q, right);
     for (std::int64_t i = 0; i < p; i += step_) {
       const std::int64_t n = std::min(step_, p - i);
-      Unit* left = expert_scratch().rows.template reserve<Unit>(product.size_a(n, m));
+      Unit* left = gemm::workspace().left.template reserve<Unit>(product.size_a(n, m));
       product.pack_a(gemm::transposed<T>(a + i, p), n, m, left);
       product.run(n, q, m, left, right, c + i * q, q, add);
     }

@@ -43,84 +43,57 @@ inline std::vector<Polynomial> newton_schulz_steps(MuonSteps kind) {
 
 namespace detail {
 
-// The three products of a step, on all threads. side: the shorter side; X [rows, cols].
+// C[m, n] = A B on all threads.
 template <class T>
-class PoolProducts {
- public:
-  PoolProducts(std::int64_t rows, std::int64_t cols, gemm::Precision precision) : rows_(rows), cols_(cols), side_(std::min(rows, cols)), precision_(precision) {}
+struct PoolProducts {
+  gemm::Precision precision;
 
-  // X X^T, or X^T X if that is smaller.
-  void gram(const T* x, T* to) const {
-    const auto plain = gemm::plain<T>(x, cols_), turned = gemm::transposed<T>(x, cols_);
-    run(side_, side_, std::max(rows_, cols_), wide() ? plain : turned, wide() ? turned : plain, to);
+  void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const gemm::Matrix<T>& a, const gemm::Matrix<T>& b, T* c) const {
+    gemm::gemm<T>({.m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .ldc = n, .precision = precision});
   }
-  void square(const T* a, T* to) const { run(side_, side_, side_, gemm::plain<T>(a, side_), gemm::plain<T>(a, side_), to); }
-  // P X or X P.
-  void apply(const T* p, const T* x, T* to) const {
-    const auto by = gemm::plain<T>(p, side_), plain = gemm::plain<T>(x, cols_);
-    run(rows_, cols_, side_, wide() ? by : plain, wide() ? plain : by, to);
-  }
-
- private:
-  bool wide() const { return rows_ <= cols_; }
-  void run(std::int64_t m, std::int64_t n, std::int64_t k, gemm::Matrix<T> a, gemm::Matrix<T> b, T* c) const {
-    gemm::gemm<T>({.m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .ldc = n, .precision = precision_});
-  }
-  std::int64_t rows_, cols_, side_;
-  gemm::Precision precision_;
+  void symmetric(std::int64_t m, std::int64_t k, const gemm::Matrix<T>& a, const gemm::Matrix<T>& b, T* c) const { multiply(m, m, k, a, b, c); }
 };
 
 // The same on one thread, its operands in near caches, of symmetric results one half. The same bits.
 template <class T, class Product>
-class ThreadProducts {
+struct ThreadProducts {
   using Unit = typename Product::unit_type;
+  const Product& product;
 
- public:
-  ThreadProducts(const Product& product, std::int64_t rows, std::int64_t cols)
-      : product_(product), rows_(rows), cols_(cols), side_(std::min(rows, cols)), depth_(std::max(rows, cols)) {
-    const std::int64_t a = std::max({product.size_a(side_, depth_), product.size_a(side_, side_), product.size_a(rows, side_)});
-    const std::int64_t b = std::max({product.size_b(depth_, side_), product.size_b(side_, side_), product.size_b(side_, cols)});
-    thread_local gemm::Buffer left, right;
-    a_ = left.template reserve<Unit>(a), b_ = right.template reserve<Unit>(b);
+  void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const gemm::Matrix<T>& a, const gemm::Matrix<T>& b, T* c) const {
+    const auto [left, right] = packed(m, n, k, a, b);
+    product.run(m, n, k, left, right, c, n);
   }
-
-  void gram(const T* x, T* to) const {
-    const auto plain = gemm::plain<T>(x, cols_), turned = gemm::transposed<T>(x, cols_);
-    symmetric(depth_, wide() ? plain : turned, wide() ? turned : plain, to);
-  }
-  void square(const T* a, T* to) const { symmetric(side_, gemm::plain<T>(a, side_), gemm::plain<T>(a, side_), to); }
-  void apply(const T* p, const T* x, T* to) const {
-    const auto by = gemm::plain<T>(p, side_), plain = gemm::plain<T>(x, cols_);
-    product_.pack_a(wide() ? by : plain, rows_, side_, a_);
-    product_.pack_b(wide() ? plain : by, side_, cols_, b_);
-    product_.run(rows_, cols_, side_, a_, b_, to, cols_);
+  void symmetric(std::int64_t m, std::int64_t k, const gemm::Matrix<T>& a, const gemm::Matrix<T>& b, T* c) const {
+    const auto [left, right] = packed(m, m, k, a, b);
+    product.run_symmetric(m, k, left, right, c);
   }
 
  private:
-  bool wide() const { return rows_ <= cols_; }
-  void symmetric(std::int64_t k, const gemm::Matrix<T>& a, const gemm::Matrix<T>& b, T* to) const {
-    product_.pack_a(a, side_, k, a_);
-    product_.pack_b(b, k, side_, b_);
-    product_.run_symmetric(side_, k, a_, b_, to);
+  std::pair<Unit*, Unit*> packed(std::int64_t m, std::int64_t n, std::int64_t k, const gemm::Matrix<T>& a, const gemm::Matrix<T>& b) const {
+    Unit* left = gemm::workspace().left.template reserve<Unit>(product.size_a(m, k));
+    Unit* right = gemm::workspace().right.template reserve<Unit>(product.size_b(k, n));
+    product.pack_a(a, m, k, left);
+    product.pack_b(b, k, n, right);
+    return {left, right};
   }
-  const Product& product_;
-  std::int64_t rows_, cols_, side_, depth_;
-  Unit *a_, *b_;
 };
 
 template <class T, class Products>
 void iterate(T* x, std::int64_t rows, std::int64_t cols, const std::vector<Polynomial>& steps, T* scratch, const Products& products) {
   const std::int64_t side = std::min(rows, cols), n = rows * cols;
+  const bool wide = rows <= cols;
   T* from = x;
   T* to = scratch;
   T* gram = scratch + n;              // X X^T or X^T X: the smaller
   T* poly = gram + side * side;       // a + b A + c A^2
   for (const Polynomial& p : steps) {
-    products.gram(from, gram);
-    products.square(gram, poly);
+    const auto plain = gemm::plain<T>(from, cols), turned = gemm::transposed<T>(from, cols), square = gemm::plain<T>(gram, side), by = gemm::plain<T>(poly, side);
+    products.symmetric(side, wide ? cols : rows, wide ? plain : turned, wide ? turned : plain, gram);
+    products.symmetric(side, side, square, square, poly);
     for (std::int64_t i = 0; i < side * side; ++i) poly[i] = static_cast<T>(p.b) * gram[i] + static_cast<T>(p.c) * poly[i];
     for (std::int64_t i = 0; i < side; ++i) poly[i * side + i] += static_cast<T>(p.a);
-    products.apply(poly, from, to);
+    products.multiply(rows, cols, side, wide ? by : plain, wide ? plain : by, to);
     std::swap(from, to);
   }
   if (from != x) std::copy(from, from + n, x);
@@ -147,9 +120,9 @@ void orthogonalize(T* x, std::int64_t rows, std::int64_t cols, const std::vector
   for (const double s : squares) square += s;
   const auto scale = static_cast<T>(1.0 / (std::sqrt(square) + 1e-20));
   for (std::int64_t i = 0; i < n; ++i) x[i] *= scale;
-  if (threads == MuonThreads::all) return detail::iterate(x, rows, cols, steps, scratch, detail::PoolProducts<T>(rows, cols, precision));
+  if (threads == MuonThreads::all) return detail::iterate(x, rows, cols, steps, scratch, detail::PoolProducts<T>{precision});
   gemm::with_block_product<T>(precision, [&](const auto& product) {
-    detail::iterate(x, rows, cols, steps, scratch, detail::ThreadProducts<T, std::decay_t<decltype(product)>>(product, rows, cols));
+    detail::iterate(x, rows, cols, steps, scratch, detail::ThreadProducts<T, std::decay_t<decltype(product)>>{product});
   });
 }
 
