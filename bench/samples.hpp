@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <functional>
 #include <regex>
@@ -180,9 +181,15 @@ class Samples {
     turn.seconds.push_back(timed(turn, turn.calls) / static_cast<double>(turn.calls) / turn.contender->part);
   }
 
-  // OpenMP's threads spin for milliseconds after their last region: they would hold cores that are now the next contender's.
+  // OpenMP's threads spin after their last region, here for 10 to 15 ms: they would hold cores that are now the next contender's. So wait until
+  // this process uses no time any more.
   void settle() const {
-    if (threads_ > 1) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const auto used = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
+    for (int i = 0; threads_ > 1 && i < 100; ++i) {
+      const double before = used();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      if (used() - before < 0.0005) return;
+    }
   }
 
   // What is counted per second: what the limit counts; without one, flops if they are known.

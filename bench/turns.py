@@ -16,7 +16,16 @@ import tempfile
 import time
 from pathlib import Path
 
-SECONDS, QUICK_SECONDS, SETTLE = 0.03, 0.005, 0.03
+SECONDS, QUICK_SECONDS = 0.03, 0.005
+
+
+def settle():
+    """Waits until this process uses no time any more: OpenMP's threads spin for milliseconds after their last region."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(0.005)
+        if time.process_time() - before < 0.0005:
+            return
 
 
 class Yardstick:
@@ -36,7 +45,7 @@ class Yardstick:
             self.calls = min(max(int(1.1 * self.calls * wanted / max(taken, 1e-7)), self.calls + 1), 10 * self.calls)
 
     def sample(self):
-        time.sleep(SETTLE)  # threads of the others spin for milliseconds after their last region
+        settle()
         if self.calls > 1:
             self.timed(1)
         self.seconds.append(self.timed(self.calls) / self.calls / self.part)
@@ -77,7 +86,7 @@ def run(program, *, threads, yardsticks, json_path=None, finish=lambda row: [row
         def leave_round():
             for y in others if rounds else []:
                 y.sample()
-            time.sleep(SETTLE)
+            settle()
 
         for line in child.stdout:
             if not line.startswith("await "):
@@ -93,7 +102,7 @@ def run(program, *, threads, yardsticks, json_path=None, finish=lambda row: [row
                 if rounds == 0:
                     for y in others:
                         y.prepare(QUICK_SECONDS if quick else SECONDS)
-                    time.sleep(SETTLE)
+                    settle()
                 rounds += 1
             child.stdin.write("\n")
             child.stdin.flush()
