@@ -6,7 +6,7 @@
 #   grouped     products of experts against dense ones and llama.cpp's mul_mat_id
 #   attention   forward, with gradients, decoding, against products, PyTorch and llama.cpp's flash_attn_ext
 #   operations  what stands between the products, against memory; decoding beside a busy process; the rest of the domains' benchmarks
-#   training    whole steps against PyTorch, the dense twin and a skewed load; memory; the size "demo" only where it is asked for
+#   training    whole steps against PyTorch, the dense twin and a skewed load; Muon's share; memory; the size "demo" only where it is asked for
 #   generation  prefill and decoding at DeepSeek-V2-Lite's true shape against llama.cpp; 20 GB of memory, not among what runs unasked
 # Before them the machine's own limits are measured (bench/machine); after them bench/report.py puts what has been measured into tables,
 # bench/results/NAME.json and NAME.png. NAME is what was asked for, or "all". Contenders take turns, seven rounds, on one and on two threads;
@@ -78,6 +78,7 @@ training() {
   local sizes=(pilot)
   [[ $name == all || ${#quick[@]} -gt 0 ]] || sizes+=(demo)
   compare "$PYTHON" bench/training/compare.py bench_training_train_step training --size "${sizes[@]}" --threads "${thread_counts[@]}"
+  samples bench_training_train_step --filter='^training with Muon/demo'
 }
 generation() {
   local repeat=7

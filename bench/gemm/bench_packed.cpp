@@ -103,13 +103,16 @@ struct Rows {
 // oneDNN's product of the same shape, its weights in its own layout, `copies` of them.
 class OneDnn {
  public:
-  OneDnn(Format f, std::int64_t m, std::int64_t n, std::int64_t k, bool cold) {
+  // scaled: integer sums are multiplied by a scale per column and stored as floats, which is most of what moelle's product does. Rows cannot have scales there.
+  OneDnn(Format f, std::int64_t m, std::int64_t n, std::int64_t k, bool cold, bool scaled = false) {
     using memory = dnnl::memory;
     using type = memory::data_type;
     const bool integer = moelle::gemm::is_integer(f);
-    const type a = f == Format::f32 ? type::f32 : integer ? type::u8 : type::bf16, w = integer ? type::s8 : a, c = integer ? type::s32 : type::f32;
+    const type a = f == Format::f32 ? type::f32 : integer ? type::u8 : type::bf16, w = integer ? type::s8 : a, c = integer && !scaled ? type::s32 : type::f32;
     const memory::desc ad({m, k}, a, memory::format_tag::ab), wd({k, n}, w, memory::format_tag::any), cd({m, n}, c, memory::format_tag::ab);
-    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(ad, wd, cd), engine());
+    dnnl::primitive_attr attr;
+    if (scaled) attr.set_output_scales(2, std::vector<float>(static_cast<std::size_t>(n), 0.01f));
+    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(ad, wd, cd), attr, engine());
     product_ = dnnl::matmul(pd);
     const std::size_t size = (pd.weights_desc().get_size() + 63) / 64 * 64;
     const auto copies = static_cast<std::size_t>(cold ? std::max(1.0, kColdBytes / static_cast<double>(size)) : 1);
@@ -165,9 +168,11 @@ void product(moelle::bench::Samples& samples, const Product& p, const std::vecto
   if (p.m == 1) who.push_back({"reading", [&](std::int64_t call) { read_weights(weights[static_cast<std::size_t>(call) % weights.size()]); }});
 #if defined(MOELLE_BENCH_ONEDNN)
   const bool same = f != Format::fp8 && f != Format::int4;
+  const bool dequantises = f == Format::int8 && p.m > 1;
   if (same || p.m > 1)
     who.push_back({same ? "oneDNN" : f == Format::fp8 ? "oneDNN bf16" : "oneDNN u8s8",
                    [one = std::make_shared<OneDnn>(f, p.m, n, k, p.cold)](std::int64_t call) { (*one)(call); }});
+  if (dequantises) who.push_back({"oneDNN to floats", [one = std::make_shared<OneDnn>(f, p.m, n, k, p.cold, true)](std::int64_t call) { (*one)(call); }});
 #endif
   samples.measure({.section = p.section, .work = p.work, .group = p.group, .flops = 2.0 * static_cast<double>(p.m * n) * static_cast<double>(k),
                    .bytes = p.m == 1 ? static_cast<double>(weights[0].bytes()) : 0, .limit = widest() ? limit_of(f, p.m) : "", .target = target_of(f, p.m),

@@ -166,21 +166,24 @@ class ExpertsBackward {
   // gradients are products of all threads.
   void run() {
     const std::vector<RowRange> ranges = row_ranges(e_.p);
-    std::vector<Tensor<T>> kept(static_cast<std::size_t>(e_.p.experts()));
+    std::vector<std::int64_t> at(static_cast<std::size_t>(e_.p.experts()), -1);  // where a cut expert's rows are kept
+    std::int64_t cut = 0;
     for (const RowRange& r : ranges)
-      if (!r.whole && !kept[static_cast<std::size_t>(r.expert)].defined()) kept[static_cast<std::size_t>(r.expert)] = Tensor<T>::empty({GradRows<T>::size(e_, count(r.expert))});
+      if (std::int64_t& place = at[static_cast<std::size_t>(r.expert)]; !r.whole && place < 0) place = cut, cut += count(r.expert);
+    // Room for all rows, whatever is cut: of one size in every step, it takes no fresh memory, and what is not used is never touched.
+    const Tensor<T> room = cut > 0 ? Tensor<T>::empty({GradRows<T>::size(e_, e_.p.rows())}) : Tensor<T>();
+    const auto kept = [&](std::int64_t expert) { return GradRows<T>(e_, count(expert), room.data() + GradRows<T>::size(e_, at[static_cast<std::size_t>(expert)])); };
     gemm::with_block_product<T>(e_.precision, [&](const auto& product) {
       parallel_for(static_cast<std::int64_t>(ranges.size()), [&](std::int64_t task) {
         const RowRange& r = ranges[static_cast<std::size_t>(task)];
         if (r.begin == r.end) return none(r.expert);
         const PackedExpert<std::decay_t<decltype(product)>> w(product, e_, r.expert, false);
         if (r.whole) return whole(product, w, r);
-        const GradRows<T> all(e_, count(r.expert), kept[static_cast<std::size_t>(r.expert)].data());
-        rows(product, w, r.begin, r.end, GradRows<T>(e_, all, r.begin - e_.p.offsets.data()[r.expert]));
+        rows(product, w, r.begin, r.end, GradRows<T>(e_, kept(r.expert), r.begin - e_.p.offsets.data()[r.expert]));
       });
     });
     for (std::int64_t expert = 0; expert < e_.p.experts(); ++expert)
-      if (kept[static_cast<std::size_t>(expert)].defined()) of_kept(expert, GradRows<T>(e_, count(expert), kept[static_cast<std::size_t>(expert)].data()));
+      if (at[static_cast<std::size_t>(expert)] >= 0) of_kept(expert, kept(expert));
   }
 
  private:
