@@ -10,7 +10,7 @@
 #   generation  prefill and decoding at DeepSeek-V2-Lite's true shape against llama.cpp; 20 GB of memory, not among what runs unasked
 # Before them the machine's own limits are measured (bench/machine); after them bench/report.py puts what has been measured into tables,
 # bench/results/NAME.json and NAME.png. NAME is what was asked for, or "all". Contenders take turns, seven rounds, on one and on two threads;
-# all of it takes about half an hour on two cores, with --quick (three short rounds) a third of that.
+# all of it takes an hour or more on two cores, with --quick (three short rounds) a third of that.
 #   MOELLE_LLAMA_PYTHON   an interpreter with llama-cpp-python (and gguf for generation): pip install llama-cpp-python compiles llama.cpp
 # Measure on an otherwise idle machine. Results that did not work out are kept in bench/LOG.md.
 set -uo pipefail
@@ -43,9 +43,9 @@ rm -f "$results"/*  # a report is about one run
 failed=0
 
 targets() { printf '%s\n' bench/*/bench_*.cpp | sed -E 's#^bench/(.*)/bench_(.*)\.cpp$#bench_\1_\2#'; }
-on_samples() {  # TARGET: is it written on bench/samples.hpp? If not, on Google Benchmark, which knows other options
+on_samples() {  # TARGET: does it use bench/samples.hpp? If not, Google Benchmark, which knows other options
   local rest="${1#bench_}"
-  grep -q 'samples\.hpp' "bench/${rest%%_*}/bench_${rest#*_}.cpp"
+  grep -q 'Samples samples(' "bench/${rest%%_*}/bench_${rest#*_}.cpp"
 }
 samples() {  # TARGET [OPTION...]: once per number of threads
   local target="$1" t
