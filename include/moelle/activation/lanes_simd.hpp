@@ -42,6 +42,27 @@ MOELLE_INLINE void map(std::int64_t n, T* y, F f, const In*... x) {
   if (i < n) store_part<Arch, T>(f(load_part<Arch, T>(x + i, n - i, T(0))...), y + i, n - i);
 }
 
+template <class B>
+struct Pair {
+  B first, second;
+};
+// The same for two results: f gives a Pair, y[i] and z[i].
+template <class Arch, class T, bool PastY = false, bool PastZ = false, class F, class... In>
+MOELLE_INLINE void map_pair(std::int64_t n, T* y, T* z, F f, const In*... x) {
+  constexpr std::int64_t N = kLanes<Arch, T>;
+  using B = xsimd::batch<T, Arch>;
+  std::int64_t i = 0;
+  for (; i + N <= n; i += N) {
+    const Pair<B> v = f(B::load_unaligned(x + i)...);
+    store<PastY, Arch, T>(v.first, y + i);
+    store<PastZ, Arch, T>(v.second, z + i);
+  }
+  if (i == n) return;
+  const Pair<B> v = f(load_part<Arch, T>(x + i, n - i, T(0))...);
+  store_part<Arch, T>(v.first, y + i, n - i);
+  store_part<Arch, T>(v.second, z + i, n - i);
+}
+
 // term(acc, x[i]...) over [0, n), acc a vector; four accumulators, so that additions overlap. `rest` pads the last vector
 // and must leave acc unchanged. Returned: (a0 + a1) + (a2 + a3) by `join`, lane by lane.
 template <class Arch, class T, class F, class J, class... In>

@@ -13,14 +13,19 @@ template <bool Past, class Arch, class T>
 MOELLE_INLINE void swiglu_rows(const SwigluArgs<T>& a, T* y, std::int64_t begin, std::int64_t end) {
   using B = Vec<Arch, T>;
   const T limit = a.limit;
-  for (std::int64_t r = begin; r < end; ++r)
+  for (std::int64_t r = begin; r < end; ++r) {
+    const T *gates = a.gate + r * a.gate_stride, *ups = a.up + r * a.up_stride;
+    moelle::simd::Ahead<Past, Arch, T> next_gates{gates + a.gate_stride}, next_ups{ups + a.up_stride};
     moelle::simd::map<Arch, T, Past>(
         a.width, y + r * a.width,
         [&](const B& gate, const B& up) {
+          next_gates.step();
+          next_ups.step();
           const B g = at_most<Arch, T>(gate, limit);
           return g * sigmoid_of_number<Arch, T>(g) * clamp<Arch, T>(up, -limit, limit);
         },
-        a.gate + r * a.gate_stride, a.up + r * a.up_stride);
+        gates, ups);
+  }
   moelle::simd::stores_done<Past>();
 }
 
