@@ -16,7 +16,7 @@ AVX512 = AVX2 + "+avx512f+avx512bw+avx512cd+avx512dq+avx512vl"
 # Something that each level is there for, lest a check of the wrong objects pass.
 OWN = {"baseline": "", "avx2": "%ymm", "avx2_vnni": "{vex} vpdpbusd", "avx512": "%zmm", "avx512_bf16": "vpdpbusd"}
 LEVELS = {"baseline": BASELINE, "avx2": AVX2, "avx2_vnni": AVX2 + "+avx_vnni", "avx512": AVX512,
-          "avx512_bf16": AVX512 + "+avx512_bf16+avx512_vnni+avx512vbmi"}
+          "avx512_bf16": AVX512 + "+avx512_bf16+avx512_vnni+avx512vbmi+gfni"}
 
 # Branches, whose targets are addresses; what older processors run as a no-op; what is run only where CPUID announces it (cpu/cpuid.hpp).
 SKIPPED = re.compile(r"^((bnd|notrack|data16|cs|rex\S*) )*(j\w+|call\w*|nopw|endbr64|xgetbv)\b")

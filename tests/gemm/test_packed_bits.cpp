@@ -10,6 +10,7 @@
 #include <moelle/gemm/packed_op.hpp>
 #include <moelle/gemm/packed_ref.hpp>
 #include <moelle/gemm/products.hpp>
+#include <moelle/quant/fp8.hpp>
 
 #include "packed_cases.hpp"
 #include "support/tolerance.hpp"
@@ -102,6 +103,32 @@ TEST_CASE("errors against the exact product of what the format keeps are within 
       }
       CAPTURE(std::string(name(f)));
       CHECK(worst <= 1.0);
+    }
+}
+
+// Column by column an e4m3 number of a magnitude below 16 for each term, and 448 where x is 0, so that the scale is 1: sums of 2^-9 times less than 2^23 are
+// exact. From none to all of them are zero or denormal.
+TEST_CASE("fp8 multiplies every kind of number exactly, normal or not, by any number of rows") {
+  const std::int64_t k = 404;
+  for (std::int64_t n : {16, 40, 48, 112})
+    for (int small : {0, 1, 30, 100}) {  // in a hundred
+      std::vector<float> w(static_cast<std::size_t>(n * k)), x(static_cast<std::size_t>(40 * k));
+      std::uint32_t state = 1;
+      const auto next = [&] { return (state = state * 1664525u + 1013904223u) >> 8; };
+      for (std::size_t i = 0; i < w.size(); ++i) {
+        const std::uint32_t magnitude = next() % 100 < static_cast<std::uint32_t>(small) ? next() % 8 : 8 + next() % 80, sign = next() % 2 * 0x80;
+        w[i] = i % k % moelle::gemm::kScaleBlock == 0 ? 448.0f : moelle::quant::from_e4m3(static_cast<std::uint8_t>(magnitude | sign));
+      }
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] = i % k % moelle::gemm::kScaleBlock == 0 ? 0.0f : static_cast<float>(next() % 5) - 2.0f;
+      const auto matrix = packed(Format::fp8, n, k, w);
+      for (std::int64_t m : {1, 2, 3, 4, 5, 8, 40}) {
+        const std::vector<float> rows(x.begin(), x.begin() + m * k);
+        const auto exact = moelle::gemm::ref::packed_product(Format::fp8, rows, w, m, n, k);
+        CAPTURE(n);
+        CAPTURE(small);
+        CAPTURE(m);
+        CHECK(same_floats(multiply(matrix, rows, m), std::vector<float>(exact.begin(), exact.end())));
+      }
     }
 }
 

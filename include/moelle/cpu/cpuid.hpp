@@ -38,8 +38,8 @@ inline constexpr CpuId kAvx2{.leaf1_ecx = bits({0, 9, 12, 13, 19, 20, 22, 23, 27
 inline constexpr CpuId kAvxVnni{.leaf7_1_eax = bits({4})};
 // x86-64-v4: AVX-512 F, DQ, CD, BW, VL; masks, both halves of the ZMM registers.
 inline constexpr CpuId kAvx512{.leaf7_ebx = bits({16, 17, 28, 30, 31}), .saved = bits({5, 6, 7})};
-// VBMI and VNNI; BF16.
-inline constexpr CpuId kAvx512Bf16{.leaf7_ecx = bits({1, 11}), .leaf7_1_eax = bits({5})};
+// VBMI, GFNI and VNNI; BF16.
+inline constexpr CpuId kAvx512Bf16{.leaf7_ecx = bits({1, 8, 11}), .leaf7_1_eax = bits({5})};
 }  // namespace detail
 
 constexpr bool has_avx2(const CpuId& c) { return detail::has_all(c, detail::kAvx2); }

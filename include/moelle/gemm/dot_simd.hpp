@@ -17,7 +17,7 @@
 #include <moelle/core/config.hpp>
 #include <moelle/cpu/fma_simd.hpp>
 
-#if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__GFNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define MOELLE_GEMM_PAIRS 1
 #define MOELLE_GEMM_QUADS 1
 #elif defined(__AVXVNNI__) && !defined(__AVX512BW__)

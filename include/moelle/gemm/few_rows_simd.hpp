@@ -77,42 +77,45 @@ void few_rows_int4(std::int64_t m, const std::uint8_t* stored, std::int64_t k, s
 #endif
 
 #if defined(MOELLE_GEMM_PAIRS)
-// c[Rows, W] = (accumulate ? c : 0) + scale * A B for one block of fp8.
+// c[Rows, W] = (accumulate ? c : 0) + A B for fp8 over the whole of K: each block of 128 terms times its scales, block after block.
 template <class Arch, int Rows, int Vectors>
-void few_fp8(const std::uint8_t* stored, std::int64_t k, const std::uint32_t* a, std::int64_t lda, float* c, std::int64_t ldc, bool accumulate,
-             const float* scale) {
+void few_fp8(const std::uint8_t* stored, std::int64_t k, const std::uint32_t* small, const std::uint32_t* a, std::int64_t lda, float* c, std::int64_t ldc,
+             bool accumulate, const float* scale) {
   using Dot = Bf16Pairs<Arch>;
   using Sum = typename Dot::Sum;
-  const Fp8Lookup<Arch> table;
-  Sum sum[Rows][Vectors];
-  for (auto& row : sum)
-    for (auto& s : row) s = Sum(0.0f);
-  for (std::int64_t p = 0; p < k; p += 4, stored += 64 * Vectors, a += 2)
-#pragma GCC unroll 3
-    for (int v = 0; v < Vectors; ++v) {
-      __m512i first, second;
-      table.bf16(_mm512_loadu_si512(stored + 64 * v), &first, &second);
+  Sum total[Rows][Vectors];
+  for (int i = 0; i < Rows && accumulate; ++i)
+    for (int v = 0; v < Vectors; ++v) total[i][v] = Sum::load_unaligned(c + i * ldc + 16 * v);
+  for (std::int64_t first = 0; first < k; first += kScaleBlock, scale += 16 * Vectors, accumulate = true) {
+    Sum sum[Rows][Vectors];
+    for (auto& row : sum)
+      for (auto& s : row) s = Sum(0.0f);
+    std::uint32_t here = *small++;
+    for (std::int64_t p = first; p < k && p < first + kScaleBlock; p += 4, stored += 64 * Vectors, a += 2, here >>= 1)
+      fp8_four_terms<Arch, Vectors>(stored, (here & 1) != 0, [&](int v, __m512i two, __m512i next) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-      for (int i = 0; i < Rows; ++i)
-        sum[i][v] = Dot::step(Dot::step(sum[i][v], Dot::spread(a + i * lda), typename Dot::Vector(first)), Dot::spread(a + i * lda + 1), typename Dot::Vector(second));
-    }
+        for (int i = 0; i < Rows; ++i)
+          sum[i][v] = Dot::step(Dot::step(sum[i][v], Dot::spread(a + i * lda), typename Dot::Vector(two)), Dot::spread(a + i * lda + 1), typename Dot::Vector(next));
+      });
+    for (int i = 0; i < Rows; ++i)
+      for (int v = 0; v < Vectors; ++v) {
+        const Sum y = sum[i][v] * Sum::load_unaligned(scale + 16 * v);
+        total[i][v] = accumulate ? total[i][v] + y : y;
+      }
+  }
   for (int i = 0; i < Rows; ++i)
-    for (int v = 0; v < Vectors; ++v) {
-      Sum y = sum[i][v] * Sum::load_unaligned(scale + 16 * v);
-      if (accumulate) y = Sum::load_unaligned(c + i * ldc + 16 * v) + y;
-      y.store_unaligned(c + i * ldc + 16 * v);
-    }
+    for (int v = 0; v < Vectors; ++v) total[i][v].store_unaligned(c + i * ldc + 16 * v);
 }
 
 template <class Arch>
-void few_rows_fp8(std::int64_t m, const std::uint8_t* stored, std::int64_t k, std::int64_t width, const std::uint32_t* a, std::int64_t lda, float* c,
-                  std::int64_t ldc, bool accumulate, const float* scale) {
+void few_rows_fp8(std::int64_t m, const std::uint8_t* stored, std::int64_t k, std::int64_t width, const std::uint32_t* small, const std::uint32_t* a,
+                  std::int64_t lda, float* c, std::int64_t ldc, bool accumulate, const float* scale) {
   for_width<Arch>(width, [&](auto vectors) __attribute__((always_inline)) {
     switch (m) {
-      case 1: return few_fp8<Arch, 1, vectors>(stored, k, a, lda, c, ldc, accumulate, scale);
-      case 2: return few_fp8<Arch, 2, vectors>(stored, k, a, lda, c, ldc, accumulate, scale);
-      case 3: return few_fp8<Arch, 3, vectors>(stored, k, a, lda, c, ldc, accumulate, scale);
-      default: return few_fp8<Arch, 4, vectors>(stored, k, a, lda, c, ldc, accumulate, scale);
+      case 1: return few_fp8<Arch, 1, vectors>(stored, k, small, a, lda, c, ldc, accumulate, scale);
+      case 2: return few_fp8<Arch, 2, vectors>(stored, k, small, a, lda, c, ldc, accumulate, scale);
+      case 3: return few_fp8<Arch, 3, vectors>(stored, k, small, a, lda, c, ldc, accumulate, scale);
+      default: return few_fp8<Arch, 4, vectors>(stored, k, small, a, lda, c, ldc, accumulate, scale);
     }
   });
 }

@@ -11,6 +11,8 @@
 //   int8     1                  int8[k / 4][n][k % 4]                                       byte * scale[n]
 //   int4     0.53               per 128 k: uint8 s[n][4], then 16 rows of nibbles           (nibble - 8) * s[n][k / 32] * scale[n]
 //
+// fp8: for each panel and 128 k a word, of which bit r is set if there is a zero or a denormal among terms 4 r to 4 r + 3: kernels convert the
+// others faster.
 // int4: byte (r, n, i) of the 16 x W x 4 bytes holds k = 8 r + i in the low and k = 8 r + 4 + i in the high nibble. Its group scales
 // are small integers, so that a weight is an int8 number times the column's scale, and sums over K stay exact integers.
 #pragma once

@@ -83,9 +83,15 @@ class PanelPacker {
     for (std::int64_t k0 = 0; k0 < k_; k0 += kScaleBlock) {
       const std::int64_t k1 = std::min(k0 + kScaleBlock, k_);
       const float most = row != nullptr ? largest_magnitude(row + k0, k1 - k0) : 0.0f, scale = most < 0x1p-100f ? 0.0f : most / quant::kE4m3Largest;
-      *to_.scales(group_, panel_.at + j, k0) = scale;
-      for (std::int64_t k = k0; k < k1 && scale != 0; ++k)
-        store(k / 4 * 4 * panel_.width + j / 4 * 16 + k % 4 / 2 * 8 + j % 4 * 2 + k % 2, quant::to_e4m3(row[k] / scale));
+      to_.scales(group_, panel_, k0)[j] = scale;
+      std::uint32_t& small = *to_.small(group_, panel_, k0);
+      if (j == 0) small = 0;
+      if (scale == 0) small = ~std::uint32_t{0};
+      for (std::int64_t k = k0; k < k1 && scale != 0; ++k) {
+        const std::uint8_t q = quant::to_e4m3(row[k] / scale);
+        store(k / 4 * 4 * panel_.width + j / 4 * 16 + k % 4 / 2 * 8 + j % 4 * 2 + k % 2, q);
+        if ((q & 0x78) == 0) small |= std::uint32_t{1} << (k - k0) / 4;
+      }
     }
   }
 
@@ -131,8 +137,8 @@ class PanelPacker {
   }
 
   void finish(std::int64_t j, float scale, std::int32_t sum) const {
-    *to_.scales(group_, panel_.at + j) = scale;
-    *to_.corrections(group_, panel_.at + j) = -to_.kernels().offset * sum;
+    to_.scales(group_, panel_)[j] = scale;
+    to_.corrections(group_, panel_)[j] = -to_.kernels().offset * sum;
   }
 
   const PackedMatrix& to_;

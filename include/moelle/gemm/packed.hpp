@@ -53,6 +53,8 @@ class PackedMatrix {
     bytes_ = take(shape.groups * group_bytes_);
     scales_ = take(4 * shape.groups * group_scales_);
     corrections_ = take(is_integer(shape.format) ? 4 * shape.groups * padded_n_ : 0);
+    group_small_ = shape.format == Format::fp8 ? scale_rows * padded_n_ / kernels.lanes : 0;
+    small_ = take(4 * shape.groups * group_small_);
   }
 
   bool defined() const { return bytes_ != nullptr; }
@@ -61,7 +63,7 @@ class PackedMatrix {
   const PackedKernels& kernels() const { return *kernels_; }
   const PackedFormat& compute() const { return kernels_->of(shape_.format); }
   // Of the weights and their scales.
-  std::int64_t bytes() const { return shape_.groups * (group_bytes_ + 4 * group_scales_ + (is_integer(shape_.format) ? 4 * padded_n_ : 0)); }
+  std::int64_t bytes() const { return shape_.groups * (group_bytes_ + 4 * group_scales_ + 4 * group_small_ + (is_integer(shape_.format) ? 4 * padded_n_ : 0)); }
 
   // Panels in the order in which they are stored. Gated: gate and up of the same features follow one another.
   std::int64_t panels() const { return (shape_.gated ? 2 : 1) * ((half() + kernels_->nr - 1) / kernels_->nr); }
@@ -76,20 +78,24 @@ class PackedMatrix {
     return static_cast<std::uint8_t*>(bytes_.get()) + group * group_bytes_ + p.at * column_bytes(shape_.format, padded_k(shape_.format, shape_.k)) +
            p.width * column_bytes(shape_.format, k);
   }
-  // Of the column `at`: one for int8 and int4, one for each 128 terms for fp8.
-  float* scales(std::int64_t group, std::int64_t at, std::int64_t k = 0) const {
-    return static_cast<float*>(scales_.get()) + group * group_scales_ + (shape_.format == Format::fp8 ? k / kScaleBlock * padded_n_ : 0) + at;
+  // Of a panel's columns: for int8 and int4, or for 128 terms of fp8; those of a panel follow one another as its terms do.
+  float* scales(std::int64_t group, const Panel& p, std::int64_t k = 0) const {
+    return static_cast<float*>(scales_.get()) + group * group_scales_ + p.at * (group_scales_ / padded_n_) + k / kScaleBlock * p.width;
   }
   // What is to be added to each column's sum: minus the offset of the activations times the sum of the column's integers.
-  std::int32_t* corrections(std::int64_t group, std::int64_t at) const { return static_cast<std::int32_t*>(corrections_.get()) + group * padded_n_ + at; }
+  std::int32_t* corrections(std::int64_t group, const Panel& p) const { return static_cast<std::int32_t*>(corrections_.get()) + group * padded_n_ + p.at; }
+  // fp8, of a panel and 128 terms: which fours of terms hold zeros or denormals (format.hpp).
+  std::uint32_t* small(std::int64_t group, const Panel& p, std::int64_t k) const {
+    return static_cast<std::uint32_t*>(small_.get()) + group * group_small_ + p.at / kernels_->lanes * (group_scales_ / padded_n_) + k / kScaleBlock;
+  }
 
  private:
   std::int64_t half() const { return shape_.gated ? shape_.n / 2 : shape_.n; }
 
   PackedShape shape_;
   const PackedKernels* kernels_ = nullptr;
-  std::int64_t padded_n_ = 0, group_bytes_ = 0, group_scales_ = 0;
-  std::shared_ptr<void> bytes_, scales_, corrections_;
+  std::int64_t padded_n_ = 0, group_bytes_ = 0, group_scales_ = 0, group_small_ = 0;
+  std::shared_ptr<void> bytes_, scales_, corrections_, small_;
 };
 
 }  // namespace moelle::gemm

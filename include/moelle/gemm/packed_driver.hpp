@@ -152,6 +152,8 @@ class PackedDriver {
 
   const std::uint32_t* units(std::int64_t row, std::int64_t k) const { return a_.rows.units + row * a_.rows.stride + k / f_.per; }
 
+  std::uint32_t small(std::int64_t group, const Panel& p, std::int64_t k) const { return w_.format() == Format::fp8 ? *w_.small(group, p, k) : 0; }
+
   // f(first term, number of terms, units of B, what follows in memory, its bytes) for each piece of the panel between two terms.
   template <class F>
   void pieces(std::int64_t group, const Panel& p, std::int64_t first, std::int64_t end, std::int64_t step, F f) const {
@@ -163,7 +165,7 @@ class PackedDriver {
         f(k, terms, reinterpret_cast<const std::uint32_t*>(stored), stored + bytes, bytes);
       } else {
         auto* room = workspace().right.reserve<std::uint32_t>(step / f_.per * kernels_.nr);
-        f_.unpack(stored, terms, p.width, room);
+        f_.unpack(stored, terms, p.width, small(group, p, k), room);
         f(k, terms, room, stored + bytes, bytes);
       }
     }
@@ -179,14 +181,10 @@ class PackedDriver {
 
   void sum_floats(std::int64_t group, std::int64_t row0, std::int64_t rows, const Panel& p, std::int64_t first, std::int64_t end, float* c, std::int64_t ldc,
                   std::int64_t cols, bool accumulate) const {
-    if (f_.few_rows != nullptr && rows <= kFewPackedRows && cols == p.width) {
-      for (std::int64_t k = first; k < end; k += f_.block)
-        f_.few_rows(rows, w_.stored(group, p, k), std::min(f_.block, end - k), p.width, units(row0, k), a_.rows.stride, c, ldc, accumulate || k > 0,
-                    w_.scales(group, p.at, k));
-      return;
-    }
+    if (f_.few_rows != nullptr && rows <= kFewPackedRows && cols == p.width && k_ > 0)
+      return f_.few_rows(rows, w_.stored(group, p, 0), k_, p.width, w_.small(group, p, 0), units(row0, 0), a_.rows.stride, c, ldc, accumulate, w_.scales(group, p));
     pieces(group, p, first, end, f_.block, [&](std::int64_t k, std::int64_t terms, const std::uint32_t* b, const std::uint8_t* ahead, std::int64_t bytes) {
-      const float* scale = w_.format() == Format::fp8 ? w_.scales(group, p.at, k) : nullptr;
+      const float* scale = w_.format() == Format::fp8 ? w_.scales(group, p, k) : nullptr;
       f_.panel(rows, cols, (terms + f_.per - 1) / f_.per, units(row0, k), a_.rows.stride, b, c, ldc, accumulate || k > 0, scale, ahead, bytes);
     });
     if (k_ == 0 && !accumulate)
@@ -208,7 +206,7 @@ class PackedDriver {
 
   void finish(std::int64_t group, std::int64_t row0, std::int64_t rows, const Panel& p, const std::int32_t* sums, std::int64_t ld, float* y, std::int64_t ldy) const {
     const bool plain = w_.shape().gated;
-    kernels_.finish_integers(rows, p.cols, sums, ld, w_.corrections(group, p.at), a_.rows.scales + row0, w_.scales(group, p.at),
+    kernels_.finish_integers(rows, p.cols, sums, ld, w_.corrections(group, p), a_.rows.scales + row0, w_.scales(group, p),
                              a_.bias != nullptr && !plain ? a_.bias + p.first : nullptr, a_.accumulate && !plain, y, ldy);
   }
 

@@ -12,8 +12,8 @@ struct PackedFormat {
   std::int64_t block = 0;  // terms of one chain of sums; integers are exact, so that theirs is only the size of a piece
   // x[k] -> the units of a row, the last vector filled up with zeros; inverse: from x to integers.
   void (*rows)(const float* x, std::int64_t k, float inverse, std::uint32_t* out) = nullptr;
-  // k terms (a multiple of k_multiple) of a panel of `width` columns -> units; null where they are stored as the tile reads them.
-  void (*unpack)(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t* out) = nullptr;
+  // k terms (a multiple of k_multiple) of a panel of `width` columns -> units; null where they are stored as the tile reads them. small: of fp8 (format.hpp).
+  void (*unpack)(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t small, std::uint32_t* out) = nullptr;
   // C[m, n] = (accumulate ? C : 0) + scale * A B for one panel, n <= nr; one of the two, for sums in float or int32. Meanwhile memory from
   // `ahead` on is called into the caches.
   void (*panel)(std::int64_t m, std::int64_t n, std::int64_t units, const std::uint32_t* a, std::int64_t lda, const std::uint32_t* b, float* c,
@@ -21,10 +21,10 @@ struct PackedFormat {
   void (*integer_panel)(std::int64_t m, std::int64_t n, std::int64_t units, const std::uint32_t* a, std::int64_t lda, const std::uint32_t* b,
                         std::int32_t* c, std::int64_t ldc, bool accumulate, const std::int32_t* scale, const std::uint8_t* ahead,
                         std::int64_t ahead_bytes) = nullptr;
-  // The same for at most kFewPackedRows rows and whole panels of stored weights, unpacked on the way; null where `unpack` is or does as well.
-  // Floats: one block; integers: the whole of K.
-  void (*few_rows)(std::int64_t m, const std::uint8_t* stored, std::int64_t k, std::int64_t width, const std::uint32_t* a, std::int64_t lda, float* c,
-                   std::int64_t ldc, bool accumulate, const float* scale) = nullptr;
+  // The same for at most kFewPackedRows rows and whole panels of stored weights, over the whole of K, unpacked on the way; null where `unpack` is or
+  // does as well. small, scale: the panel's, of fp8.
+  void (*few_rows)(std::int64_t m, const std::uint8_t* stored, std::int64_t k, std::int64_t width, const std::uint32_t* small, const std::uint32_t* a,
+                   std::int64_t lda, float* c, std::int64_t ldc, bool accumulate, const float* scale) = nullptr;
   void (*few_integer_rows)(std::int64_t m, const std::uint8_t* stored, std::int64_t k, std::int64_t width, const std::uint32_t* a, std::int64_t lda,
                            std::int32_t* c, std::int64_t ldc) = nullptr;
 };

@@ -52,7 +52,7 @@ MOELLE_INLINE void for_width(std::int64_t width, F f) {
 
 // bfloat16[k / 2][W][2] -> float[k][W]
 template <class Arch>
-void unpack_bf16_to_f32(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t* out) {
+void unpack_bf16_to_f32(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t, std::uint32_t* out) {
   using R = Registers<Arch>;
   for (std::int64_t p = 0; p < k; p += 2, stored += 4 * width, out += 2 * width)
     for (std::int64_t j = 0; j < width; j += R::kLanes) {
@@ -81,7 +81,7 @@ struct Fp8Pairs {
 };
 
 template <class Arch>
-void unpack_fp8_to_f32(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t* out) {
+void unpack_fp8_to_f32(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t, std::uint32_t* out) {
   using R = Registers<Arch>;
   for (std::int64_t p = 0; p < k; p += 4, stored += 4 * width, out += 4 * width)
     for (std::int64_t j = 0; j < width; j += R::kLanes) {
@@ -101,7 +101,7 @@ MOELLE_INLINE void widen_bytes(const typename Registers<Arch>::U8& bytes, std::u
 }
 
 template <class Arch>
-void unpack_int8_to_i16(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t* out) {
+void unpack_int8_to_i16(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t, std::uint32_t* out) {
   using R = Registers<Arch>;
   for (std::int64_t p = 0; p < k; p += 4, stored += 4 * width, out += 2 * width)
     for (std::int64_t j = 0; j < width; j += R::kLanes) widen_bytes<Arch>(load_as<typename R::U8>(stored + 4 * j), out + j, out + width + j);
@@ -127,7 +127,7 @@ struct Int4Scale {
 
 // int4 -> int8[k / 4][W][4], or (Widen) int16[k / 2][W][2].
 template <class Arch, bool Widen>
-void unpack_int4(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t* out) {
+void unpack_int4(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t, std::uint32_t* out) {
   using R = Registers<Arch>;
   constexpr std::int64_t kGroups = kScaleBlock / kInt4Group, kRows = kInt4Group / 8;
   for_width<Arch>(width, [&](auto vectors) __attribute__((always_inline)) {
@@ -158,7 +158,7 @@ void unpack_int4(const std::uint8_t* stored, std::int64_t k, std::int64_t width,
 }
 
 #if defined(MOELLE_GEMM_PAIRS)
-// e4m3 -> bfloat16, 64 at once: the upper and the lower byte of each are looked up among the 128 magnitudes.
+// e4m3 -> bfloat16, whose bytes are looked up among the 128 magnitudes. For all numbers.
 struct Fp8Table {
   alignas(64) std::uint8_t low[128], high[128];
 };
@@ -180,36 +180,65 @@ constexpr Fp8Table make_fp8_table() {
   }
   return t;
 }
-
 template <class Arch>
-struct Fp8Lookup {
-  static constexpr Fp8Table kTable = make_fp8_table<Arch>();
-  __m512i low0 = _mm512_load_si512(kTable.low), low1 = _mm512_load_si512(kTable.low + 64);
-  __m512i high0 = _mm512_load_si512(kTable.high), high1 = _mm512_load_si512(kTable.high + 64);
-  __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+inline constexpr Fp8Table kFp8Table = make_fp8_table<Arch>();
 
-  // Four terms of 16 columns: terms 0 and 1, terms 2 and 3, in the order of Bf16Pairs.
-  MOELLE_INLINE void bf16(__m512i x, __m512i* first, __m512i* second) const {
-    const __m512i low = _mm512_permutex2var_epi8(low0, x, low1);
-    const __m512i high = _mm512_ternarylogic_epi64(_mm512_permutex2var_epi8(high0, x, high1), x, sign, 0xf8);  // high | (x & sign)
-    *first = _mm512_unpacklo_epi8(low, high);
-    *second = _mm512_unpackhi_epi8(low, high);
-  }
+// The lower and the upper bytes of bfloat16, whose terms 0 and 1, then 2 and 3 of 16 columns become units.
+struct Fp8Bytes {
+  __m512i low, high;
+  MOELLE_INLINE __m512i first() const { return _mm512_unpacklo_epi8(low, high); }
+  MOELLE_INLINE __m512i second() const { return _mm512_unpackhi_epi8(low, high); }
 };
-
 template <class Arch>
-void unpack_fp8_to_bf16(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t* out) {
-  const Fp8Lookup<Arch> table;
+MOELLE_INLINE Fp8Bytes fp8_looked_up(__m512i x) {
+  constexpr const Fp8Table& t = kFp8Table<Arch>;
+  const __m512i high = _mm512_permutex2var_epi8(_mm512_load_si512(t.high), x, _mm512_load_si512(t.high + 64));
+  return {_mm512_permutex2var_epi8(_mm512_load_si512(t.low), x, _mm512_load_si512(t.low + 64)),
+          _mm512_ternarylogic_epi64(high, x, _mm512_set1_epi8(static_cast<char>(0x80)), 0xf8)};  // high | (x & sign)
+}
+
+// Byte i of what vgf2p8affineqb takes is the row of output bit 7 - i: which input bit it is; -1: none.
+constexpr std::int64_t bit_matrix(const int (&from)[8]) {
+  std::uint64_t m = 0;
+  for (int out = 0; out < 8; ++out)
+    if (from[out] >= 0) m |= std::uint64_t{1} << (8 * (7 - out) + from[out]);
+  return static_cast<std::int64_t>(m);
+}
+// Neither zeros nor denormals: bits s e3 e2 e1 e0 m2 m1 m0 become s e3 -e3 -e3 -e3 -e3 e2 e1 | e0 m2 m1 m0 0 0 0 0 (- is not), since 120 is added to
+// the exponent. Every bit is one bit of x, or its opposite.
+MOELLE_INLINE Fp8Bytes fp8_normal(__m512i x) {
+  constexpr std::int64_t kLow = bit_matrix({-1, -1, -1, -1, 0, 1, 2, 3}), kHigh = bit_matrix({4, 5, 6, 6, 6, 6, 6, 7});
+  return {_mm512_gf2p8affine_epi64_epi8(x, _mm512_set1_epi64(kLow), 0), _mm512_gf2p8affine_epi64_epi8(x, _mm512_set1_epi64(kHigh), 0x3c)};
+}
+
+// f(vector, terms 0 and 1, terms 2 and 3) for four terms of a panel. `small`: zeros or denormals are among them.
+template <class Arch, int Vectors, class F>
+MOELLE_INLINE void fp8_four_terms(const std::uint8_t* stored, bool small, F f) {
+  if (__builtin_expect(small, 0)) {
+#pragma GCC unroll 3
+    for (int v = 0; v < Vectors; ++v) {
+      const Fp8Bytes b = fp8_looked_up<Arch>(_mm512_loadu_si512(stored + 64 * v));
+      f(v, b.first(), b.second());
+    }
+    return;
+  }
+#pragma GCC unroll 3
+  for (int v = 0; v < Vectors; ++v) {
+    const Fp8Bytes b = fp8_normal(_mm512_loadu_si512(stored + 64 * v));
+    f(v, b.first(), b.second());
+  }
+}
+
+// k <= kScaleBlock.
+template <class Arch>
+void unpack_fp8_to_bf16(const std::uint8_t* stored, std::int64_t k, std::int64_t width, std::uint32_t small, std::uint32_t* out) {
   for_width<Arch>(width, [&](auto vectors) __attribute__((always_inline)) {
     constexpr std::int64_t V = vectors, W = 16 * V;
-    for (std::int64_t p = 0; p < k; p += 4, stored += 4 * W, out += 2 * W)
-#pragma GCC unroll 3
-      for (std::int64_t v = 0; v < V; ++v) {
-        __m512i first, second;
-        table.bf16(_mm512_loadu_si512(stored + 64 * v), &first, &second);
+    for (std::int64_t p = 0; p < k; p += 4, stored += 4 * W, out += 2 * W, small >>= 1)
+      fp8_four_terms<Arch, V>(stored, (small & 1) != 0, [&](int v, __m512i first, __m512i second) __attribute__((always_inline)) {
         _mm512_storeu_si512(out + 16 * v, first);
         _mm512_storeu_si512(out + W + 16 * v, second);
-      }
+      });
   });
 }
 #endif
