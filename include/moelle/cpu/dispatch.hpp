@@ -7,6 +7,9 @@
 #include <vector>
 
 #include <moelle/core/config.hpp>
+#if !defined(MOELLE_COMPILED_KERNELS)
+#include <moelle/cpu/isa.hpp>
+#endif
 
 namespace moelle::cpu {
 
@@ -21,21 +24,11 @@ void set_isa(const std::string& name);
 
 #else
 
-inline const char* isa_name() {
-#if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__GFNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-  return "avx512_bf16";
-#elif defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-  return "avx512";
-#elif defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
-  return "avx2_vnni";
-#elif defined(__AVX2__) && defined(__FMA__)
-  return "avx2";
-#elif defined(__aarch64__)
-  return "neon";
-#else
-  return "baseline";
-#endif
-}
+#define MOELLE_TEXT_OF(name) #name
+#define MOELLE_VALUE_OF(name) MOELLE_TEXT_OF(name)
+inline const char* isa_name() { return MOELLE_VALUE_OF(MOELLE_ISA); }
+#undef MOELLE_VALUE_OF
+#undef MOELLE_TEXT_OF
 inline std::vector<std::string> available_isas() { return {isa_name()}; }
 
 #endif

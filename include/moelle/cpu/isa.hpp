@@ -9,6 +9,7 @@
 
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__GFNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define MOELLE_ISA avx512_bf16
+#define MOELLE_AVX512_BF16 1
 namespace moelle::cpu { using Arch = xsimd::avx512bw; }
 #elif defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define MOELLE_ISA avx512

@@ -16,8 +16,9 @@
 
 #include <moelle/core/config.hpp>
 #include <moelle/cpu/fma_simd.hpp>
+#include <moelle/cpu/isa.hpp>  // MOELLE_AVX512_BF16
 
-#if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512VBMI__) && defined(__GFNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if defined(MOELLE_AVX512_BF16)
 #define MOELLE_GEMM_PAIRS 1
 #define MOELLE_GEMM_QUADS 1
 #elif defined(__AVXVNNI__) && !defined(__AVX512BW__)

@@ -47,14 +47,12 @@ class PackedMatrix {
     const auto lanes = [&](std::int64_t n) { return (n + kernels.lanes - 1) / kernels.lanes * kernels.lanes; };
     padded_n_ = shape.gated ? 2 * lanes(shape.n / 2) : lanes(shape.n);
     group_bytes_ = padded_n_ * column_bytes(shape.format, padded_k(shape.format, shape.k));
-    const std::int64_t scale_rows = shape.format == Format::fp8 ? (shape.k + kScaleBlock - 1) / kScaleBlock : is_integer(shape.format) ? 1 : 0;
-    group_scales_ = scale_rows * padded_n_;
+    column_scales_ = shape.format == Format::fp8 ? (shape.k + kScaleBlock - 1) / kScaleBlock : is_integer(shape.format) ? 1 : 0;
     const auto take = [](std::int64_t bytes) { return moelle::detail::lasting_memory(static_cast<std::size_t>(bytes)); };
     bytes_ = take(shape.groups * group_bytes_);
-    scales_ = take(4 * shape.groups * group_scales_);
+    scales_ = take(4 * shape.groups * group_scales());
     corrections_ = take(is_integer(shape.format) ? 4 * shape.groups * padded_n_ : 0);
-    group_small_ = shape.format == Format::fp8 ? scale_rows * padded_n_ / kernels.lanes : 0;
-    small_ = take(4 * shape.groups * group_small_);
+    small_ = take(4 * shape.groups * group_small());
   }
 
   bool defined() const { return bytes_ != nullptr; }
@@ -63,7 +61,7 @@ class PackedMatrix {
   const PackedKernels& kernels() const { return *kernels_; }
   const PackedFormat& compute() const { return kernels_->of(shape_.format); }
   // Of the weights and their scales.
-  std::int64_t bytes() const { return shape_.groups * (group_bytes_ + 4 * group_scales_ + 4 * group_small_ + (is_integer(shape_.format) ? 4 * padded_n_ : 0)); }
+  std::int64_t bytes() const { return shape_.groups * (group_bytes_ + 4 * group_scales() + 4 * group_small() + (is_integer(shape_.format) ? 4 * padded_n_ : 0)); }
 
   // Panels in the order in which they are stored. Gated: gate and up of the same features follow one another.
   std::int64_t panels() const { return (shape_.gated ? 2 : 1) * ((half() + kernels_->nr - 1) / kernels_->nr); }
@@ -80,21 +78,23 @@ class PackedMatrix {
   }
   // Of a panel's columns: for int8 and int4, or for 128 terms of fp8; those of a panel follow one another as its terms do.
   float* scales(std::int64_t group, const Panel& p, std::int64_t k = 0) const {
-    return static_cast<float*>(scales_.get()) + group * group_scales_ + p.at * (group_scales_ / padded_n_) + k / kScaleBlock * p.width;
+    return static_cast<float*>(scales_.get()) + group * group_scales() + p.at * column_scales_ + k / kScaleBlock * p.width;
   }
   // What is to be added to each column's sum: minus the offset of the activations times the sum of the column's integers.
   std::int32_t* corrections(std::int64_t group, const Panel& p) const { return static_cast<std::int32_t*>(corrections_.get()) + group * padded_n_ + p.at; }
   // fp8, of a panel and 128 terms: which fours of terms hold zeros or denormals (format.hpp).
   std::uint32_t* small(std::int64_t group, const Panel& p, std::int64_t k) const {
-    return static_cast<std::uint32_t*>(small_.get()) + group * group_small_ + p.at / kernels_->lanes * (group_scales_ / padded_n_) + k / kScaleBlock;
+    return static_cast<std::uint32_t*>(small_.get()) + group * group_small() + p.at / kernels_->lanes * column_scales_ + k / kScaleBlock;
   }
 
  private:
   std::int64_t half() const { return shape_.gated ? shape_.n / 2 : shape_.n; }
+  std::int64_t group_scales() const { return column_scales_ * padded_n_; }
+  std::int64_t group_small() const { return shape_.format == Format::fp8 ? group_scales() / kernels_->lanes : 0; }
 
   PackedShape shape_;
   const PackedKernels* kernels_ = nullptr;
-  std::int64_t padded_n_ = 0, group_bytes_ = 0, group_scales_ = 0, group_small_ = 0;
+  std::int64_t padded_n_ = 0, group_bytes_ = 0, column_scales_ = 0;
   std::shared_ptr<void> bytes_, scales_, corrections_, small_;
 };
 
